@@ -1,0 +1,169 @@
+/*
+ * vfs_rsvd: the VHDX image engine
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#ifndef _VHDX_H_
+#define _VHDX_H_
+
+#include "modules/vhdx/vhdx_storage.h"
+#include "libcli/util/ntstatus.h"
+#include "librpc/gen_ndr/misc.h"
+
+struct vhdx;
+struct vhdx_shared;
+
+#define VHDX_MAX_VIRTUAL_SIZE (64ULL << 40) /* MS-VHDX 2.6.2.2 */
+
+struct vhdx_geometry {
+	uint64_t virtual_size;
+	uint32_t block_size;
+	uint32_t logical_sector_size;
+	uint32_t physical_sector_size;
+	bool leave_blocks_allocated; /* a fixed disk */
+	bool has_parent;
+	struct GUID virtual_disk_id;
+};
+
+#define VHDX_OPEN_READ_ONLY 0x1
+
+/**
+ * Open an image: check every structure, replay the log when there is one and
+ * nobody else writes the image.
+ *
+ * @param[in]  storage  stays valid while the image is open
+ * @param[in]  shared   the other users, NULL when there can be none
+ * @param[in]  flags    VHDX_OPEN_*; nothing is ever written with
+ *                      VHDX_OPEN_READ_ONLY (a log is then applied in memory)
+ * @param[out] image    talloc child of mem_ctx; freeing it without
+ *                      vhdx_close() is what a crash does
+ * @param[out] reason   which structure, field and rule refused the image; a
+ *                      child of mem_ctx; may be NULL
+ * @return NT_STATUS_OK
+ *         NT_STATUS_FILE_CORRUPT_ERROR  a rule of MS-VHDX is broken
+ *         NT_STATUS_NOT_SUPPORTED       valid, but needs what we lack
+ *         NT_STATUS_NO_MEMORY, or the error of the storage
+ *
+ * MS-VHDX 2.2 to 2.6.
+ */
+NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		   struct vhdx_shared *shared, uint32_t flags,
+		   struct vhdx **image, char **reason);
+
+/**
+ * Leave the image in order: the last writer empties the log and gives
+ * unused reserved space back. *image* is freed and set to NULL, also on error.
+ */
+NTSTATUS vhdx_close(struct vhdx **image);
+
+const struct vhdx_geometry *vhdx_geometry(const struct vhdx *image);
+
+enum vhdx_extent_kind {
+	VHDX_EXTENT_FILE, /* at file_offset */
+	VHDX_EXTENT_ZERO, /* reads as zeros, a write has to allocate */
+};
+
+struct vhdx_extent {
+	enum vhdx_extent_kind kind;
+	uint64_t file_offset;
+	uint64_t length;
+};
+
+/**
+ * Say where the bytes from *offset* on are: the one run that starts there, at
+ * most *length* long. This is the fast path of smbd: no lock, and no system
+ * call when the block is known to be mapped.
+ *
+ * @param[in]  offset, length  bytes of the virtual disk, any alignment;
+ *                             length > 0, the range is on the disk
+ * @return NT_STATUS_OK
+ *         NT_STATUS_INVALID_PARAMETER  off the disk
+ *         NT_STATUS_FILE_CORRUPT_ERROR the BAT names a place outside the file
+ *
+ * MS-VHDX 2.5.
+ */
+NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
+		  struct vhdx_extent *extent);
+
+/**
+ * Read or write a range of the virtual disk; a write allocates what it needs.
+ * Offsets and lengths are bytes; off the disk is NT_STATUS_INVALID_PARAMETER,
+ * a write to a read-only image NT_STATUS_MEDIA_WRITE_PROTECTED, a full file
+ * system NT_STATUS_DISK_FULL. The buffer is the caller's and stays until
+ * _recv. A write is durable after the next flush that starts when it is done.
+ */
+struct tevent_req *vhdx_read_send(TALLOC_CTX *mem_ctx,
+				  struct tevent_context *ev,
+				  struct vhdx *image, void *buf,
+				  size_t length, uint64_t offset);
+NTSTATUS vhdx_read_recv(struct tevent_req *req);
+struct tevent_req *vhdx_write_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image, const void *buf,
+				   size_t length, uint64_t offset);
+NTSTATUS vhdx_write_recv(struct tevent_req *req);
+struct tevent_req *vhdx_flush_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image);
+NTSTATUS vhdx_flush_recv(struct tevent_req *req);
+
+/* The same, blocking: for the tools and the synchronous SCSI tunnel. */
+NTSTATUS vhdx_read(struct vhdx *image, void *buf, size_t length,
+		   uint64_t offset);
+NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
+		    uint64_t offset);
+NTSTATUS vhdx_flush(struct vhdx *image);
+
+/**
+ * Make a range read as zeros at once, for every user of the image. Whole
+ * blocks give their space back where the storage can; on a disk that leaves
+ * its blocks allocated the space stays.
+ */
+NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length);
+
+struct vhdx_create_params {
+	uint64_t virtual_size;		/* multiple of the logical sector */
+	uint32_t block_size;		/* 0: 32 MiB */
+	uint32_t logical_sector_size;	/* 512 or 4096; 0: 512 */
+	uint32_t physical_sector_size;	/* 512 or 4096; 0: 4096 */
+	uint32_t log_size;		/* multiple of 1 MiB; 0: 1 MiB */
+	bool fixed;
+	struct GUID virtual_disk_id;	/* all zero: a new one */
+};
+
+/**
+ * Write a new, empty image into an empty file.
+ *
+ * @return NT_STATUS_INVALID_PARAMETER  a value that MS-VHDX does not allow
+ *         NT_STATUS_OBJECT_NAME_COLLISION  the file is not empty
+ */
+NTSTATUS vhdx_create(struct vhdx_storage *storage,
+		     const struct vhdx_create_params *params);
+
+/* One broken rule: "bat", "payload[17].FileOffsetMB", "outside the file". */
+struct vhdx_check_finding {
+	bool is_error;			/* or: space leaked, log not empty */
+	const char *structure;
+	const char *field;
+	const char *rule;
+};
+
+struct vhdx_check_report {
+	struct vhdx_check_finding *findings;
+	size_t num_findings;
+	uint64_t num_blocks;
+	uint64_t num_allocated_blocks;
+	uint64_t file_size;
+	uint64_t leaked_bytes;
+};
+
+/**
+ * Look at every structure of an image without changing it.
+ *
+ * NT_STATUS_OK whatever was found, as long as the file could be read.
+ */
+NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		    struct vhdx_check_report **report);
+
+#endif /* _VHDX_H_ */

@@ -1,0 +1,72 @@
+/*
+ * vfs_rsvd: where an image lives
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#ifndef _VHDX_STORAGE_H_
+#define _VHDX_STORAGE_H_
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <talloc.h>
+#include <tevent.h>
+
+/**
+ * The file below an image, as the engine sees it.
+ *
+ * smbd implements this on SMB_VFS_NEXT_*, the tools and tests on a POSIX
+ * descriptor. Everything returns as the system call of the same name does:
+ * -1 with errno set. A *_recv sets *err instead of errno. Short reads and
+ * writes are allowed, the engine continues them; a read of 0 bytes is the
+ * end of the file.
+ */
+struct vhdx_storage_ops {
+	ssize_t (*pread)(void *private_data, void *buf, size_t length,
+			 off_t offset);
+	ssize_t (*pwrite)(void *private_data, const void *buf, size_t length,
+			  off_t offset);
+	int (*fsync)(void *private_data);
+	int (*ftruncate)(void *private_data, off_t length);
+	/* Bytes in the file, -1 on error. */
+	off_t (*size)(void *private_data);
+	/*
+	 * Make a range read as zeros and give its space back, keeping the
+	 * size: fallocate(FALLOC_FL_PUNCH_HOLE|FALLOC_FL_KEEP_SIZE).
+	 * EOPNOTSUPP when the file system cannot.
+	 */
+	int (*punch_hole)(void *private_data, off_t offset, off_t length);
+
+	struct tevent_req *(*pread_send)(TALLOC_CTX *mem_ctx,
+					 struct tevent_context *ev,
+					 void *private_data, void *buf,
+					 size_t length, off_t offset);
+	ssize_t (*pread_recv)(struct tevent_req *req, int *err);
+	struct tevent_req *(*pwrite_send)(TALLOC_CTX *mem_ctx,
+					  struct tevent_context *ev,
+					  void *private_data, const void *buf,
+					  size_t length, off_t offset);
+	ssize_t (*pwrite_recv)(struct tevent_req *req, int *err);
+	struct tevent_req *(*fsync_send)(TALLOC_CTX *mem_ctx,
+					 struct tevent_context *ev,
+					 void *private_data);
+	int (*fsync_recv)(struct tevent_req *req, int *err);
+};
+
+struct vhdx_storage {
+	const struct vhdx_storage_ops *ops;
+	void *private_data;
+};
+
+/**
+ * Open a POSIX file as storage; closed when *storage* is freed. Its _send
+ * functions hand the call to a pool of threads.
+ *
+ * @param[in]  flags  as open(2): O_RDONLY, O_RDWR, O_CREAT, O_EXCL
+ * @return 0 or an errno
+ */
+int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
+			    struct vhdx_storage **storage);
+
+#endif /* _VHDX_STORAGE_H_ */
