@@ -12,6 +12,7 @@
 #include <talloc.h>
 #include "libcli/util/ntstatus.h"
 #include "librpc/gen_ndr/misc.h"
+#include "librpc/gen_ndr/scsi_pr.h"
 
 /* SAM-5 5.3.1 */
 #define SCSI_STATUS_GOOD		 0x00
@@ -25,6 +26,12 @@
 /* Largest transfer of one command, told in VPD page B0. */
 #define SCSI_MAX_TRANSFER_LENGTH (1024 * 1024)
 
+/* Most I_T nexuses a disk remembers, see scsi_state_nexus_add(). */
+#define SCSI_MAX_NEXUSES 256
+
+typedef NTSTATUS (*scsi_state_fn)(struct scsi_state *state, bool *changed,
+				  void *fn_data);
+
 /*
  * The disk below. Offsets and lengths are bytes of the virtual disk, already
  * checked against its size.
@@ -35,6 +42,7 @@ struct scsi_disk_ops {
 	NTSTATUS (*write)(void *private_data, const void *buf, size_t length,
 			  uint64_t offset);
 	NTSTATUS (*flush)(void *private_data);
+	/* Afterwards the range reads as zeros; its space may be given back. */
 	NTSTATUS (*zero)(void *private_data, uint64_t offset,
 			 uint64_t length);
 	/* The run from offset on: how long it is and whether it is mapped. */
@@ -47,6 +55,27 @@ struct scsi_disk_ops {
 	 */
 	NTSTATUS (*exclusive)(void *private_data,
 			      NTSTATUS (*fn)(void *fn_data), void *fn_data);
+	/*
+	 * What the initiators share, as this process last saw it: at most as
+	 * old as the last change that another process completed. Takes no
+	 * lock; the result is good until the next call of an op. NULL when
+	 * the state cannot be had.
+	 */
+	const struct scsi_state *(*state)(void *private_data);
+	/*
+	 * Run fn on the state under its lock. When it sets *changed and
+	 * returns NT_STATUS_OK, the new state is in force for every process
+	 * before this returns, and on stable storage when it says aptpl;
+	 * otherwise the old one stays. fn allocates on the state.
+	 */
+	NTSTATUS (*update_state)(void *private_data, scsi_state_fn fn,
+				 void *fn_data);
+	/*
+	 * Return when no I/O that these initiators started before the call
+	 * can touch the disk any more, in any process: PREEMPT AND ABORT.
+	 */
+	NTSTATUS (*fence)(void *private_data, const struct GUID *initiators,
+			  size_t num_initiators);
 };
 
 struct scsi_disk {
@@ -90,5 +119,105 @@ struct scsi_task {
  */
 void scsi_execute(struct scsi_disk *disk, struct scsi_nexus *nexus,
 		  struct scsi_task *task);
+
+/* What stands in the way of an SMB2 READ or WRITE. */
+enum scsi_io_verdict {
+	SCSI_IO_ALLOWED,
+	/* Report it: scsi_take_unit_attention(). */
+	SCSI_IO_UNIT_ATTENTION,
+	/* STATUS_SVHDX_RESERVATION_CONFLICT */
+	SCSI_IO_CONFLICT,
+	/* MODE SELECT set SWP; sense is scsi_sense_write_protected(). */
+	SCSI_IO_WRITE_PROTECTED,
+};
+
+/**
+ * Decide on a read or write that comes without a CDB. The rules are those of
+ * the READ and WRITE commands; nothing is allocated, locked or changed.
+ *
+ * @param[in]  state  from ops->state()
+ */
+enum scsi_io_verdict scsi_check_io(const struct scsi_state *state,
+				   const struct GUID *initiator_id,
+				   bool is_write);
+
+/**
+ * Whether a write must be on stable storage before it is acknowledged: the
+ * WCE bit of the caching mode page is off.
+ */
+static inline bool scsi_write_through(const struct scsi_state *state)
+{
+	return (state->mode & SCSI_MODE_WCE) == 0;
+}
+
+/**
+ * Report the first pending unit attention of an initiator: build its sense
+ * data and strike it off the shared state, so that it is reported once.
+ *
+ * @param[out]  ua         which SCSI_UA_*; zero when none was pending (any more)
+ * @param[out]  sense      18 bytes of sense data, then zeros; may be NULL
+ * @return what ops->update_state() returned
+ */
+NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
+				  const struct GUID *initiator_id,
+				  uint32_t *ua,
+				  uint8_t sense[SCSI_SENSE_SIZE]);
+
+/**
+ * Build fixed format sense data for an SMB2 READ or WRITE that failed with
+ * SCSI_IO_WRITE_PROTECTED, or below us with *error*.
+ *
+ * @return the length, at most SCSI_SENSE_SIZE
+ */
+uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE]);
+uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
+			    uint8_t sense[SCSI_SENSE_SIZE]);
+
+/*
+ * The stored state: scsi_pr.idl. These work on the structure alone, inside
+ * update_state().
+ */
+
+/**
+ * A disk nobody has used yet.
+ *
+ * @return NULL when out of memory
+ */
+struct scsi_state *scsi_state_init(TALLOC_CTX *mem_ctx);
+
+/**
+ * Turn a state that was on stable storage while the server was down into the
+ * one after a power on: what APTPL keeps (SPC-4 5.13.5) stays, no nexus
+ * has the disk open.
+ */
+void scsi_state_power_on(struct scsi_state *state);
+
+/**
+ * Count an open of an initiator. A new nexus owes no unit attention: opening
+ * a shared disk is not the power on or reset that SAM-5 5.14 tells apart by
+ * POWER ON, RESET, OR BUS DEVICE RESET OCCURRED, and a Windows initiator
+ * would have its first I/O fail for nothing.
+ *
+ * @return NT_STATUS_INSUFFICIENT_RESOURCES  SCSI_MAX_NEXUSES are known
+ */
+NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
+			      const struct GUID *initiator_id,
+			      const char *host_name);
+
+/**
+ * An open of an initiator is gone, closed or with its process. A registrant
+ * stays (SPC-4 5.13.7: losing the nexus must not let a fenced node back in,
+ * nor its registration end), a legacy reservation does not (SPC-2 5.5.1).
+ */
+void scsi_state_nexus_remove(struct scsi_state *state,
+			     const struct GUID *initiator_id);
+
+/**
+ * Establish a unit attention condition for every nexus but *except* (may be
+ * NULL), e.g. after a resize SCSI_UA_CAPACITY_DATA_CHANGED.
+ */
+void scsi_state_establish_ua(struct scsi_state *state,
+			     const struct GUID *except,
+			     uint32_t ua);
 
 #endif /* _SCSI_H_ */
