@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <talloc.h>
+#include "lib/util/data_blob.h"
 #include "libcli/util/ntstatus.h"
 #include "librpc/gen_ndr/misc.h"
 #include "librpc/gen_ndr/scsi_pr.h"

@@ -8,6 +8,7 @@
 #define _VHDX_H_
 
 #include "modules/vhdx/vhdx_storage.h"
+#include "lib/util/data_blob.h"
 #include "libcli/util/ntstatus.h"
 #include "librpc/gen_ndr/misc.h"
 
