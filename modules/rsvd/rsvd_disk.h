@@ -15,6 +15,7 @@
 #include "librpc/gen_ndr/misc.h"
 #include "librpc/gen_ndr/server_id.h"
 #include "librpc/gen_ndr/rsvd_disk.h"
+#include "modules/scsi/scsi.h"
 
 struct rsvd_disk;
 
@@ -120,6 +121,30 @@ bool rsvd_disk_is_attached(struct rsvd_disk *disk);
  */
 bool rsvd_disk_has_open(struct rsvd_disk *disk, const struct server_id *pid,
 			uint64_t open_id);
+
+/**
+ * What the initiators share, for scsi_disk_ops.state: about a microsecond, no
+ * lock, and good until the next call for this disk.
+ *
+ * @param[out] generation  another number when the state is another one; may
+ *                         be NULL
+ * @return NULL  the record cannot be read
+ */
+const struct scsi_state *rsvd_disk_scsi_state(struct rsvd_disk *disk,
+					      uint64_t *generation);
+
+/**
+ * Change it under the lock of the record, for scsi_disk_ops.update_state. What
+ * concerns reservations is in the persistent database before any process
+ * sees it; a process that is killed on the way leaves the old or the new
+ * state.
+ */
+NTSTATUS rsvd_disk_scsi_update(struct rsvd_disk *disk, scsi_state_fn fn,
+			       void *fn_data);
+
+/* scsi_disk_ops.fence */
+NTSTATUS rsvd_disk_fence(struct rsvd_disk *disk, const struct GUID *initiators,
+			 size_t num_initiators);
 
 /**
  * A copy of the record without the entries of the dead, for rsvdctl.
