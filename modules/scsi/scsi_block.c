@@ -1,0 +1,332 @@
+/*
+ * vfs_rsvd: commands that move, check or flush a range of blocks
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "modules/scsi/scsi_block.h"
+
+/*
+ * The LBA and the length stand where the group code, the upper three bits of
+ * the opcode, has them (SPC-4 4.2.2).
+ */
+static void scsi_block_parse(const uint8_t *cdb, uint64_t *lba,
+			     uint32_t *num_blocks)
+{
+	switch (cdb[0] >> 5) {
+	case 0:
+		*lba = scsi_get_be24(cdb + 1) & 0x1fffff;
+		/* SBC-3 5.9: in READ(6) and WRITE(6) zero is 256. */
+		*num_blocks = cdb[4] == 0 ? 256 : cdb[4];
+		return;
+	case 1:
+	case 2:
+		*lba = scsi_get_be32(cdb + 2);
+		*num_blocks = scsi_get_be16(cdb + 7);
+		return;
+	case 5:
+		*lba = scsi_get_be32(cdb + 2);
+		*num_blocks = scsi_get_be32(cdb + 6);
+		return;
+	default:
+		*lba = scsi_get_be64(cdb + 2);
+		*num_blocks = scsi_get_be32(cdb + 10);
+		return;
+	}
+}
+
+/* Where the length stands in the CDB, for the field pointer */
+static uint8_t scsi_block_length_byte(const uint8_t *cdb)
+{
+	switch (cdb[0] >> 5) {
+	case 0:
+		return 4;
+	case 1:
+	case 2:
+		return 7;
+	case 5:
+		return 6;
+	default:
+		return 10;
+	}
+}
+
+bool scsi_block_on_disk(struct scsi_request *req, uint64_t lba,
+			uint64_t num_blocks)
+{
+	uint64_t disk_blocks = scsi_num_blocks(req->disk);
+
+	if (lba > disk_blocks || num_blocks > disk_blocks - lba) {
+		scsi_check_condition(req, SCSI_SENSE_ILLEGAL_REQUEST,
+				     SCSI_ASC_LBA_OUT_OF_RANGE);
+		return false;
+	}
+	return true;
+}
+
+bool scsi_block_range(struct scsi_request *req, uint64_t max_length,
+		      struct scsi_range *range)
+{
+	const uint8_t *cdb = req->task->cdb;
+	uint32_t lbs = req->disk->logical_sector_size;
+	uint64_t lba;
+	uint32_t num_blocks;
+
+	scsi_block_parse(cdb, &lba, &num_blocks);
+	if (!scsi_block_on_disk(req, lba, num_blocks)) {
+		return false;
+	}
+	if (num_blocks > max_length / lbs) {
+		scsi_invalid_field_in_cdb(req, scsi_block_length_byte(cdb),
+					  -1);
+		return false;
+	}
+
+	*range = (struct scsi_range) {
+		.lba = lba,
+		.num_blocks = num_blocks,
+		.offset = lba * lbs,
+		.length = (uint64_t)num_blocks * lbs,
+	};
+	return true;
+}
+
+/*
+ * Data that the CDB announces and that did not come is a mistake of the
+ * initiator we cannot repair, and nothing may be written for it.
+ */
+bool scsi_block_data_out(struct scsi_request *req, uint64_t length)
+{
+	if (req->task->data_out_length >= length) {
+		return true;
+	}
+	scsi_invalid_field_in_cdb(req, scsi_block_length_byte(req->task->cdb),
+				  -1);
+	return false;
+}
+
+bool scsi_block_flush(struct scsi_request *req)
+{
+	NTSTATUS status = req->disk->ops->flush(req->disk->private_data);
+
+	if (!NT_STATUS_IS_OK(status)) {
+		scsi_io_error(req, status, true);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * After a write: FUA and FUA_NV (there is no non-volatile cache), or a write
+ * cache that MODE SELECT has switched off
+ */
+bool scsi_block_flush_written(struct scsi_request *req)
+{
+	bool fua = req->task->cdb[0] >> 5 != 0 &&
+		(req->command->usage[1] & SCSI_CDB_FUA) &&
+		(req->task->cdb[1] & SCSI_CDB_FUA);
+
+	if (!fua && (req->mode & SCSI_MODE_WCE)) {
+		return true;
+	}
+	return scsi_block_flush(req);
+}
+
+bool scsi_block_write(struct scsi_request *req, const void *buf,
+		      size_t length, uint64_t offset)
+{
+	struct scsi_disk *disk = req->disk;
+	NTSTATUS status;
+
+	if (length == 0) {
+		return true;
+	}
+	status = disk->ops->write(disk->private_data, buf, length, offset);
+	if (!NT_STATUS_IS_OK(status)) {
+		scsi_io_error(req, status, true);
+		return false;
+	}
+	return true;
+}
+
+bool scsi_block_read(struct scsi_request *req, void *buf, size_t length,
+		     uint64_t offset)
+{
+	struct scsi_disk *disk = req->disk;
+	NTSTATUS status;
+
+	if (length == 0) {
+		return true;
+	}
+	status = disk->ops->read(disk->private_data, buf, length, offset);
+	if (!NT_STATUS_IS_OK(status)) {
+		scsi_io_error(req, status, false);
+		return false;
+	}
+	return true;
+}
+
+/* SBC-3 5.9 to 5.12 */
+void scsi_read(struct scsi_request *req)
+{
+	struct scsi_task *task = req->task;
+	struct scsi_range range;
+	uint32_t length;
+
+	if (!scsi_block_range(req, SCSI_MAX_TRANSFER_LENGTH, &range)) {
+		return;
+	}
+	if ((req->command->usage[1] & task->cdb[1] & SCSI_CDB_FUA) &&
+	    task->cdb[0] != 0x08) {
+		/* The medium holds what is read: write out what is newer. */
+		if (!scsi_block_flush(req)) {
+			return;
+		}
+	}
+
+	/* The transport has the last word on how much it carries. */
+	length = MIN(range.length, task->data_in_size);
+	if (scsi_block_read(req, task->data_in, length, range.offset)) {
+		task->data_in_length = length;
+	}
+}
+
+/* SBC-3 5.30 to 5.33 */
+void scsi_write(struct scsi_request *req)
+{
+	struct scsi_range range;
+
+	if (!scsi_block_range(req, SCSI_MAX_TRANSFER_LENGTH, &range) ||
+	    !scsi_block_data_out(req, range.length)) {
+		return;
+	}
+	if (!scsi_block_write(req, req->task->data_out, range.length,
+			      range.offset)) {
+		return;
+	}
+	scsi_block_flush_written(req);
+}
+
+/*
+ * Compare the medium with data; step zero compares each block with the same
+ * one. Without data, reading it without error is all.
+ */
+static bool scsi_block_compare(struct scsi_request *req,
+			       const struct scsi_range *range,
+			       const uint8_t *data, bool same_block)
+{
+	uint32_t lbs = req->disk->logical_sector_size;
+	uint8_t buf[SCSI_CHUNK_SIZE];
+	uint64_t done = 0;
+
+	while (done < range->length) {
+		size_t chunk = MIN(range->length - done, sizeof(buf));
+		size_t i;
+
+		if (!scsi_block_read(req, buf, chunk, range->offset + done)) {
+			return false;
+		}
+		for (i = 0; data != NULL && i < chunk; i += lbs) {
+			const uint8_t *expected =
+				same_block ? data : data + done + i;
+
+			if (memcmp(buf + i, expected, lbs) != 0) {
+				scsi_check_condition(
+					req, SCSI_SENSE_MISCOMPARE,
+					SCSI_ASC_MISCOMPARE_DURING_VERIFY);
+				return false;
+			}
+		}
+		done += chunk;
+	}
+	return true;
+}
+
+/* The BYTCHK field of VERIFY and WRITE AND VERIFY: SBC-3 5.26, table 88 */
+#define SCSI_BYTCHK(cdb) (((cdb)[1] >> 1) & 0x03)
+
+/* SBC-3 5.26 to 5.28 */
+void scsi_verify(struct scsi_request *req)
+{
+	const struct scsi_task *task = req->task;
+	uint32_t lbs = req->disk->logical_sector_size;
+	const uint8_t *data = NULL;
+	struct scsi_range range;
+	uint8_t bytchk = SCSI_BYTCHK(task->cdb);
+	/* With BYTCHK 0 and 3 the length is not one of a transfer. */
+	uint64_t max_length = bytchk == 1 ? SCSI_MAX_TRANSFER_LENGTH :
+		SCSI_MAX_WRITE_SAME_LENGTH;
+
+	if (bytchk == 2) {
+		scsi_invalid_field_in_cdb(req, 1, 2);
+		return;
+	}
+	if (!scsi_block_range(req, max_length, &range)) {
+		return;
+	}
+	if (range.length == 0) {
+		return;
+	}
+	if (bytchk != 0) {
+		if (!scsi_block_data_out(req, bytchk == 3 ? lbs :
+					 range.length)) {
+			return;
+		}
+		data = task->data_out;
+	}
+	scsi_block_compare(req, &range, data, bytchk == 3);
+}
+
+/* SBC-3 5.34 to 5.36 */
+void scsi_write_and_verify(struct scsi_request *req)
+{
+	const struct scsi_task *task = req->task;
+	struct scsi_range range;
+	uint8_t bytchk = SCSI_BYTCHK(task->cdb);
+
+	if (bytchk > 1) {
+		scsi_invalid_field_in_cdb(req, 1, 2);
+		return;
+	}
+	if (!scsi_block_range(req, SCSI_MAX_TRANSFER_LENGTH, &range) ||
+	    !scsi_block_data_out(req, range.length)) {
+		return;
+	}
+	if (!scsi_block_write(req, task->data_out, range.length,
+			      range.offset) ||
+	    !scsi_block_flush(req)) {
+		return;
+	}
+	scsi_block_compare(req, &range, bytchk == 1 ? task->data_out : NULL,
+			   false);
+}
+
+/*
+ * SBC-3 5.7, 5.8. The cache is the server's page cache, whose readahead
+ * knows better; the command succeeds without promising that all is there.
+ */
+void scsi_prefetch(struct scsi_request *req)
+{
+	uint64_t lba;
+	uint32_t num_blocks;
+
+	scsi_block_parse(req->task->cdb, &lba, &num_blocks);
+	scsi_block_on_disk(req, lba, num_blocks);
+}
+
+/*
+ * SBC-3 5.23, 5.24. A file is flushed as a whole. With IMMED status may come
+ * before the flush has ended, and need not.
+ */
+void scsi_synchronize_cache(struct scsi_request *req)
+{
+	uint64_t lba;
+	uint32_t num_blocks;
+
+	scsi_block_parse(req->task->cdb, &lba, &num_blocks);
+	if (!scsi_block_on_disk(req, lba, num_blocks)) {
+		return;
+	}
+	scsi_block_flush(req);
+}

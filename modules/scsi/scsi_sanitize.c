@@ -1,0 +1,229 @@
+/*
+ * vfs_rsvd: SANITIZE (SBC-3 4.11, 5.20)
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "modules/scsi/scsi_block.h"
+
+#define SCSI_SANITIZE_OVERWRITE		0x01
+#define SCSI_SANITIZE_BLOCK_ERASE	0x02
+#define SCSI_SANITIZE_EXIT_FAILURE_MODE	0x1f
+
+#define SCSI_SANITIZE_AUSE 0x20
+
+/* After a failed SANITIZE nobody knows what the medium holds. */
+bool scsi_medium_undefined(struct scsi_request *req)
+{
+	const struct scsi_state *state = scsi_disk_state(req->disk);
+
+	if (state == NULL) {
+		scsi_state_error(req, NT_STATUS_INTERNAL_DB_ERROR);
+		return true;
+	}
+	if (!state->sanitize_failed) {
+		return false;
+	}
+	scsi_check_condition(req, SCSI_SENSE_MEDIUM_ERROR,
+			     SCSI_ASC_SANITIZE_FAILED);
+	return true;
+}
+
+struct scsi_sanitize {
+	struct scsi_request *req;
+	const uint8_t *pattern;
+	uint32_t pattern_length;
+	uint8_t count;
+	bool invert;
+	bool may_exit;
+	bool failed;
+};
+
+static NTSTATUS scsi_sanitize_mark_fn(struct scsi_state *state,
+				      bool *changed, void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+
+	state->sanitize_failed = s->failed;
+	state->sanitize_may_exit = s->failed && s->may_exit;
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+/*
+ * The mark "failed" is set before the first block is touched and taken away
+ * after the last: a server that dies in between leaves the truth.
+ */
+static bool scsi_sanitize_mark(struct scsi_sanitize *s, bool failed)
+{
+	struct scsi_request *req = s->req;
+	NTSTATUS status;
+
+	if (req->disk->ops->update_state == NULL) {
+		return true;
+	}
+	s->failed = failed;
+	status = scsi_disk_update_state(req->disk, scsi_sanitize_mark_fn, s);
+	if (!NT_STATUS_IS_OK(status)) {
+		scsi_state_error(req, status);
+		return false;
+	}
+	return true;
+}
+
+static NTSTATUS scsi_sanitize_pass(struct scsi_sanitize *s, bool invert)
+{
+	const struct scsi_disk *disk = s->req->disk;
+	uint8_t buf[SCSI_CHUNK_SIZE];
+	uint64_t offset;
+	size_t i;
+
+	/* Each logical block starts the pattern anew. */
+	for (i = 0; i < sizeof(buf); i++) {
+		uint8_t byte = s->pattern[(i % disk->logical_sector_size) %
+					  s->pattern_length];
+
+		buf[i] = invert ? ~byte : byte;
+	}
+
+	for (offset = 0; offset < disk->size; offset += sizeof(buf)) {
+		size_t chunk = MIN(disk->size - offset, sizeof(buf));
+		NTSTATUS status = disk->ops->write(disk->private_data, buf,
+						   chunk, offset);
+
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	return disk->ops->flush(disk->private_data);
+}
+
+static NTSTATUS scsi_sanitize_overwrite_fn(void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+	bool invert = false;
+	uint8_t i;
+
+	for (i = 0; i < s->count; i++) {
+		NTSTATUS status = scsi_sanitize_pass(s, invert);
+
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		invert = s->invert && !invert;
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS scsi_sanitize_erase_fn(void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+	const struct scsi_disk *disk = s->req->disk;
+	NTSTATUS status;
+
+	status = disk->ops->zero(disk->private_data, 0, disk->size);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	return disk->ops->flush(disk->private_data);
+}
+
+/*
+ * IMMED allows to end the command before the operation, it does not ask for
+ * it: the command ends when the work is done, and there is no progress to
+ * report.
+ */
+static void scsi_sanitize_run(struct scsi_sanitize *s,
+			      NTSTATUS (*fn)(void *fn_data))
+{
+	struct scsi_request *req = s->req;
+	const struct scsi_disk *disk = req->disk;
+	NTSTATUS status;
+
+	s->may_exit = req->task->cdb[1] & SCSI_SANITIZE_AUSE;
+	if (!scsi_sanitize_mark(s, true)) {
+		return;
+	}
+	status = disk->ops->exclusive(disk->private_data, fn, s);
+	if (!NT_STATUS_IS_OK(status)) {
+		scsi_io_error(req, status, true);
+		return;
+	}
+	scsi_sanitize_mark(s, false);
+}
+
+static void scsi_sanitize_overwrite(struct scsi_sanitize *s)
+{
+	struct scsi_request *req = s->req;
+	const uint8_t *list = req->task->data_out;
+	uint32_t lbs = req->disk->logical_sector_size;
+	uint16_t list_length = scsi_get_be16(req->task->cdb + 7);
+
+	if (list_length <= 4 || list_length > lbs + 4) {
+		scsi_invalid_field_in_cdb(req, 7, -1);
+		return;
+	}
+	if (req->task->data_out_length < list_length) {
+		scsi_parameter_list_length_error(req);
+		return;
+	}
+
+	s->invert = list[0] & 0x80;
+	s->count = list[0] & 0x1f;
+	s->pattern = list + 4;
+	s->pattern_length = scsi_get_be16(list + 2);
+	if (s->count == 0) {
+		scsi_invalid_field_in_parameters(req, 0, 4);
+		return;
+	}
+	if (s->pattern_length == 0 ||
+	    s->pattern_length != list_length - 4U) {
+		scsi_invalid_field_in_parameters(req, 2, -1);
+		return;
+	}
+	scsi_sanitize_run(s, scsi_sanitize_overwrite_fn);
+}
+
+static void scsi_sanitize_exit_failure_mode(struct scsi_sanitize *s)
+{
+	struct scsi_request *req = s->req;
+	const struct scsi_state *state = scsi_disk_state(req->disk);
+
+	if (state == NULL) {
+		scsi_state_error(req, NT_STATUS_INTERNAL_DB_ERROR);
+		return;
+	}
+	if (!state->sanitize_failed) {
+		return;
+	}
+	if (!state->sanitize_may_exit) {
+		scsi_invalid_field_in_cdb(req, 1, 4);
+		return;
+	}
+	scsi_sanitize_mark(s, false);
+}
+
+void scsi_sanitize(struct scsi_request *req)
+{
+	struct scsi_sanitize s = { .req = req };
+	uint8_t service_action = req->command->service_action;
+
+	if (service_action != SCSI_SANITIZE_OVERWRITE &&
+	    scsi_get_be16(req->task->cdb + 7) != 0) {
+		scsi_invalid_field_in_cdb(req, 7, -1);
+		return;
+	}
+
+	switch (service_action) {
+	case SCSI_SANITIZE_OVERWRITE:
+		scsi_sanitize_overwrite(&s);
+		return;
+	case SCSI_SANITIZE_BLOCK_ERASE:
+		scsi_sanitize_run(&s, scsi_sanitize_erase_fn);
+		return;
+	case SCSI_SANITIZE_EXIT_FAILURE_MODE:
+		scsi_sanitize_exit_failure_mode(&s);
+		return;
+	}
+}
