@@ -234,6 +234,11 @@ def build_module(bld, engine):
         linkflags=version_script(bld, 'source3/modules/vfs_rsvd.map'),
         install_path='${VFSDIR}')
     module.env.cshlib_PATTERN = '%s.so'
+    helper = bld.shlib(
+        target='modules/builtin_vfs', name='builtin_vfs',
+        source='tests/harness/builtin_vfs.c', includes=includes(bld),
+        cflags=WARNINGS, use='samba talloc', install_path=None)
+    helper.env.cshlib_PATTERN = '%s.so'
 
 
 def version_script(bld, path):

@@ -2,74 +2,182 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands of ./waf, each doing by itself what it needs of the others."""
 
-import argparse
+import glob
 import os
+import shutil
 import subprocess
 import sys
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[0:0] = [os.path.join(TOP, 'buildtools'),
-                 os.path.join(TOP, 'tests/harness')]
 sys.dont_write_bytecode = True
 
+import graft  # noqa: E402
 import samba_tree  # noqa: E402
 
-DESCRIPTION = """\
-commands:
-  setup             install packages; fetch, configure Samba's source in build/
-  build             compile; --targets=NAME,... for a part of it, -v, -k, -jN
-  install           into smbd's module directory and /usr; --destdir=DIR
-  test [NAME...]    all tests, or those whose name contains NAME
-  selftest [-- COMMAND...]
-                    run COMMAND beside a private smbd; none: print how to
-                    reach it and wait
-  demo              two initiators share one disk, step by step
-  bench             throughput through the module against a plain file
-  graft DIR         put the module into a Samba source tree
-  clean             remove what build made (Samba's tree stays)
+TOP = samba_tree.TOP
+HARNESS = os.path.join(TOP, 'tests/harness')
 
-options:
-  --samba-source=DIR   a Samba source tree of the installed version
-  --sanitize           with ASan and UBSan (build, test): all but the module
+USAGE = """\
+usage: ./waf COMMAND [options]
+
+  setup        install the packages that are missing, fetch the source of the
+               installed Samba into build/, configure it, generate headers
+  build        compile; --targets=NAME,... for some of it, -k, -v, -jN
+  install      into smbd's module directory and /usr; --destdir=DIR
+  test [NAME...]
+               run all tests, or those with NAME in their path
+  selftest [options] [-- COMMAND...]
+               run COMMAND beside a private smbd; without one print how to
+               reach it, and wait. --help tells the options
+  demo         two initiators share one disk, step by step
+  bench        throughput through the module, and without it
+  graft DIR    put the module into the Samba source tree DIR
+  clean        remove what was compiled, not Samba's source
+
+Each does what it needs of the ones before. Options of all:
+
+  --samba-source=DIR   a source tree of the installed Samba
+  --sanitize           (build, test) with ASan and UBSan what runs outside
+                       smbd
 """
 
 
-def run_waf(arguments):
-    """Samba's own copy of waf, on our wscript."""
-    tree = samba_tree.current()
-    code = ('import sys; sys.path.insert(0, %r); '
-            'from waflib import Context, Scripting; '
-            'Scripting.waf_entry_point(%r, Context.WAFVERSION, %r)')
-    waf = os.path.join(tree, 'third_party/waf')
-    environment = dict(os.environ, NOCLIMB='1')
-    if not os.path.exists(os.path.join(TOP, 'build/c4che')):
+def waf(arguments):
+    """
+    Run Samba's copy of waf on our wscript; our exit status when it fails.
+
+    It is not configured by "configure", which we do not offer, but when it
+    never was, or was for another tree of Samba.
+    """
+    directory = os.path.join(samba_tree.current(), 'third_party/waf')
+    entry = ('import sys; sys.path.insert(0, %r); '
+             'from waflib import Context, Scripting; '
+             'Scripting.waf_entry_point(%r, Context.WAFVERSION, %r)'
+             % (directory, TOP, directory))
+    if not is_configured():
         arguments = ['configure'] + arguments
-    status = subprocess.call(
-        [sys.executable, '-B', '-c', code % (waf, TOP, waf)] + arguments,
-        cwd=TOP, env=environment)
+    status = subprocess.call([sys.executable, '-B', '-c', entry] + arguments,
+                             cwd=TOP, env=dict(os.environ, NOCLIMB='1'))
     if status != 0:
         sys.exit(status)
 
 
-def build(options):
-    samba_tree.setup(options.samba_source)
-    run_waf(['build'] + (['--sanitize'] if options.sanitize else []))
+def is_configured():
+    try:
+        with open(os.path.join(TOP, 'build/c4che/_cache.py')) as cache:
+            return repr(samba_tree.current()) in cache.read()
+    except OSError:
+        return False
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        prog='./waf', usage='./waf COMMAND [options]', epilog=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', help=argparse.SUPPRESS)
-    parser.add_argument('--samba-source', help=argparse.SUPPRESS)
-    parser.add_argument('--sanitize', action='store_true',
-                        help=argparse.SUPPRESS)
-    options, rest = parser.parse_known_args()
-    if options.sanitize:
-        rest = ['--sanitize'] + rest
-
-    samba_tree.setup(options.samba_source)
-    run_waf([options.command] + rest)
+def build(sanitize=False):
+    waf(['build'])
+    if sanitize:
+        waf(['build', '--sanitize'])
 
 
-main()
+def harness(script, arguments):
+    path = os.path.join(HARNESS, script)
+    os.execv(sys.executable, [sys.executable, '-B', path] + arguments)
+
+
+def selftest(script, arguments):
+    if not os.path.exists(script):
+        sys.exit('./waf: there is no ' + os.path.relpath(script, TOP))
+    build()
+    sys.stdout.flush()
+    harness('selftest.py', arguments + ['--', script])
+
+
+def do_setup(arguments):
+    if arguments:
+        sys.exit('./waf setup: what is "%s"?' % arguments[0])
+
+
+def do_build(arguments):
+    waf(['build'] + arguments)
+
+
+def do_install(arguments):
+    waf(['install'] + arguments)
+
+
+def do_test(arguments):
+    if not {'-h', '--help'} & set(arguments):
+        build('--sanitize' in arguments)
+    harness('runner.py', arguments)
+
+
+def do_selftest(arguments):
+    own = arguments[:arguments.index('--')] if '--' in arguments else arguments
+    if not {'-h', '--help'} & set(own):
+        # The output is the command's.
+        with open(os.path.join(TOP, 'build/build.log'), 'w') as log:
+            saved = os.dup(1), os.dup(2)
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            try:
+                build('--sanitize' in own)
+                failed = None
+            except SystemExit as error:
+                failed = error
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+        if failed:
+            with open(log.name) as text:
+                sys.stderr.write(text.read())
+            raise failed
+    harness('selftest.py', arguments)
+
+
+def do_demo(arguments):
+    selftest(os.path.join(TOP, 'tests/demo.sh'), arguments)
+
+
+def do_bench(arguments):
+    found = glob.glob(os.path.join(TOP, 'tests/bench/bench.*'))
+    scripts = [path for path in found if os.access(path, os.X_OK)]
+    selftest(scripts[0] if scripts else os.path.join(
+        TOP, 'tests/bench/bench.sh'), arguments)
+
+
+def do_graft(arguments):
+    if len(arguments) != 1:
+        sys.exit('usage: ./waf graft DIR')
+    graft.graft(arguments[0])
+
+
+def do_clean(arguments):
+    for name in ('default', 'sanitize', 'c4che', 'test-logs'):
+        shutil.rmtree(os.path.join(TOP, 'build', name), ignore_errors=True)
+
+
+NEEDS_NO_SAMBA = {'graft': do_graft, 'clean': do_clean}
+NEEDS_SAMBA = {'setup': do_setup, 'build': do_build, 'install': do_install,
+               'test': do_test, 'selftest': do_selftest, 'demo': do_demo,
+               'bench': do_bench}
+
+
+def main(arguments):
+    if not arguments or arguments[0] in ('-h', '--help', 'help'):
+        print(USAGE, end='')
+        return
+    command, arguments = arguments[0], arguments[1:]
+    if command in NEEDS_NO_SAMBA:
+        NEEDS_NO_SAMBA[command](arguments)
+        return
+    if command not in NEEDS_SAMBA:
+        sys.exit('./waf: no command "%s"; ./waf --help lists them' % command)
+
+    samba_source = None
+    for argument in list(arguments):
+        if argument == '--':
+            break
+        if argument.startswith('--samba-source='):
+            samba_source = argument.partition('=')[2]
+            arguments.remove(argument)
+    samba_tree.setup(samba_source)
+    NEEDS_SAMBA[command](arguments)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
