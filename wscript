@@ -261,6 +261,10 @@ def build_library(bld):
               install_path='${LIBDIR}')
     bld.install_files('${INCLUDEDIR}',
                       sources(bld, 'source3/librsvd/librsvd.h'))
+    bld(features='subst', source='source3/librsvd/librsvd.pc.in',
+        target='lib/librsvd.pc', install_path='${LIBDIR}/pkgconfig',
+        LIBDIR=bld.env.LIBDIR, INCLUDEDIR=bld.env.INCLUDEDIR,
+        VERSION=VERSION)
 
 
 def build_program(bld, source, target, uses, install_path=None):
@@ -303,6 +307,8 @@ def build_manpages(bld):
                  'manpages/docbook.xsl'
     for xml in sources(bld, 'docs/man/*.xml'):
         page = os.path.splitext(xml.name)[0]
-        bld(rule='${XSLTPROC} --nonet -o ${TGT} %s ${SRC}' % stylesheet,
+        bld(rule='${XSLTPROC} --nonet --stringparam man.output.quietly 1 '
+                 '--stringparam refentry.meta.get.quietly 1 '
+                 '-o ${TGT} %s ${SRC}' % stylesheet,
             source=xml, target='docs/man/' + page,
             install_path='${MANDIR}/man' + page[-1])

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands of ./waf, each doing by itself what it needs of the others."""
 
+import contextlib
+import fcntl
 import glob
 import os
 import shutil
@@ -53,12 +55,22 @@ def waf(arguments):
              'from waflib import Context, Scripting; '
              'Scripting.waf_entry_point(%r, Context.WAFVERSION, %r)'
              % (directory, TOP, directory))
-    if not is_configured():
-        arguments = ['configure'] + arguments
-    status = subprocess.call([sys.executable, '-B', '-c', entry] + arguments,
-                             cwd=TOP, env=dict(os.environ, NOCLIMB='1'))
+    with one_at_a_time():
+        if not is_configured():
+            arguments = ['configure'] + arguments
+        status = subprocess.call(
+            [sys.executable, '-B', '-c', entry] + arguments,
+            cwd=TOP, env=dict(os.environ, NOCLIMB='1'))
     if status != 0:
         sys.exit(status)
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Two builds in one directory would get into each other's way."""
+    with open(os.path.join(TOP, 'build/.waf.lock'), 'w') as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def is_configured():
