@@ -56,6 +56,7 @@ SMB_CONF = """\
 	private dir = {prefix}/private
 	pid directory = {prefix}/pid
 	ncalrpc dir = {prefix}/ncalrpc
+	winbindd socket directory = {prefix}/winbindd
 	passdb backend = smbpasswd:{prefix}/private/smbpasswd
 	log file = {prefix}/smbd.log
 	max log size = 0
@@ -65,6 +66,7 @@ SMB_CONF = """\
 	printcap name = /dev/null
 	disable spoolss = yes
 	usershare path =
+	rpc start on demand helpers = no
 	preload modules = {modules}/builtin_vfs.so {modules}/rsvd.so
 {global_options}
 [{share}]
@@ -164,6 +166,7 @@ class Server:
     def __init__(self, options):
         self.options = options
         self.smbd = None
+        self.stopped = False
         self.prefix = tempfile.mkdtemp(prefix='rsvd.')
         # Users that are not us have to get through to the share.
         os.chmod(self.prefix, 0o755)
@@ -239,7 +242,8 @@ class Server:
             with open(self.path('smbd.out'), 'w') as out:
                 self.smbd = subprocess.Popen(
                     [SMBD, '--foreground', '--no-process-group',
-                     '--configfile=' + self.path('smb.conf')],
+                     '--configfile=' + self.path('smb.conf'),
+                     '--log-basename=' + self.prefix],
                     stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     env=self.smbd_environment(), cwd=self.prefix,
                     # It ends its children by ending its process group,
@@ -378,8 +382,7 @@ def print_and_wait(server):
     for name, value in server.environment().items():
         print('%s=%s' % (name, shlex.quote(value)))
     print('# smbd runs until this is interrupted', flush=True)
-    while server.smbd.poll() is None:
-        signal.sigtimedwait([signal.SIGCHLD], 1)
+    server.smbd.wait()
     return 1
 
 
@@ -414,11 +417,12 @@ def main(arguments):
         status = 127
     except Stopped as stopped:
         status = 128 + stopped.number
+        server.stopped = True
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         server.stop()
-        if status not in (0, 130):
+        if status != 0 and not server.stopped:
             server.show_logs()
         if options.keep:
             sys.stderr.write('selftest: kept %s\n' % server.prefix)
