@@ -15,6 +15,7 @@ apt works on lists and a cache of our own, below build/apt.
 
 import contextlib
 import fcntl
+import functools
 import glob
 import hashlib
 import os
@@ -178,7 +179,9 @@ def apt_environment():
     return dict(os.environ, DEBIAN_FRONTEND='noninteractive', LC_ALL='C')
 
 
+@functools.lru_cache()
 def apt_update():
+    """Have package lists; once in a run."""
     step('reading the package lists')
     shutil.rmtree(os.path.join(APT, 'sources'), ignore_errors=True)
     for directory in ('sources', 'lists/partial', 'cache/archives/partial'):
