@@ -216,7 +216,7 @@ def install_packages(build_dependencies):
         simulation = output(
             apt_command('--simulate', 'build-dep', source_package()),
             env=apt_environment(), stderr=subprocess.STDOUT)
-        missing += re.findall(r'(?m)^Inst (\S+) \((?!.*\[)', simulation)
+        missing += re.findall(r'(?m)^Inst (\S+) \(', simulation)
     missing = sorted(set(missing))
     if missing:
         fail('these packages are missing, install them as root:\n'
@@ -407,10 +407,10 @@ def setup(samba_source=None):
             ready = os.path.exists(LINK) and is_ready(current()) and \
                 tree_version(current()) == smbd_version().partition('-')[0]
 
-        # smbd first: its version decides which source is fetched.
-        install_packages(build_dependencies=False)
-        if not ready:
-            install_packages(build_dependencies=True)
+        if is_root():
+            # smbd first: its version decides which source is fetched.
+            install_packages(build_dependencies=False)
+        install_packages(build_dependencies=not ready)
 
         if samba_source:
             tree = samba_source if ready else copy(samba_source)
