@@ -112,6 +112,11 @@ void rsvd_disk_set_persistent(struct rsvd_disk *disk, struct db_context *db,
 	}
 }
 
+const struct file_id *rsvd_disk_file_id(const struct rsvd_disk *disk)
+{
+	return &disk->id;
+}
+
 void rsvd_disk_set_fence(struct rsvd_disk *disk, rsvd_disk_fence_fn fence,
 			 void *private_data)
 {

@@ -10,6 +10,8 @@
 #include "replace.h"
 #include <talloc.h>
 #include "lib/dbwrap/dbwrap.h"
+#include "lib/util/data_blob.h"
+#include "lib/util/time.h"
 #include "libcli/util/ntstatus.h"
 #include "librpc/gen_ndr/file_id.h"
 #include "librpc/gen_ndr/misc.h"
@@ -79,6 +81,8 @@ struct rsvd_disk *rsvd_disk_init(TALLOC_CTX *mem_ctx, struct db_context *db,
 void rsvd_disk_set_persistent(struct rsvd_disk *disk, struct db_context *db,
 			      const struct GUID *disk_id,
 			      const struct GUID *boot_id);
+
+const struct file_id *rsvd_disk_file_id(const struct rsvd_disk *disk);
 
 void rsvd_disk_set_fence(struct rsvd_disk *disk, rsvd_disk_fence_fn fence,
 			 void *private_data);

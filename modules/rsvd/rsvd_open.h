@@ -119,4 +119,10 @@ NTSTATUS rsvd_open_check_io(struct rsvd_open *open, bool is_write);
 NTSTATUS rsvd_open_store_error(struct rsvd_open *open, bool is_write,
 			       NTSTATUS error);
 
+/**
+ * A write has to be on stable storage before it is acknowledged: an initiator
+ * switched the write cache off (caching mode page, WCE 0).
+ */
+bool rsvd_open_write_through(struct rsvd_open *open);
+
 #endif /* _RSVD_OPEN_H_ */
