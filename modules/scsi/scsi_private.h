@@ -95,6 +95,12 @@ enum scsi_conflict {
 /* Needs a medium that no failed SANITIZE has left undefined */
 #define SCSI_CMD_MEDIUM		0x10
 
+/* What of a host name goes into a TransportID, and its NUL */
+#define SCSI_HOST_NAME_SIZE 128
+
+/* The relative target port identifier of the only port */
+#define SCSI_TARGET_PORT 1
+
 struct scsi_request;
 
 /* One command, and all there is to know about it without running it. */
@@ -231,7 +237,12 @@ uint32_t scsi_max_atomic_blocks(const struct scsi_disk *disk);
 bool scsi_nexus_equal(const struct GUID *a, const struct GUID *b);
 struct scsi_nexus_state *scsi_state_find(const struct scsi_state *state,
 					 const struct GUID *initiator_id);
+NTSTATUS scsi_state_nexus_get(struct scsi_state *state,
+			      const struct GUID *initiator_id,
+			      const char *host_name,
+			      struct scsi_nexus_state **nexus);
 void scsi_state_nexus_trim(struct scsi_state *state);
+void scsi_nexus_establish_ua(struct scsi_nexus_state *nexus, uint32_t ua);
 bool scsi_conflicts(const struct scsi_state *state,
 		    const struct GUID *initiator_id,
 		    enum scsi_conflict conflict);
@@ -295,6 +306,14 @@ void scsi_report_supported_task_management(struct scsi_request *req);
 void scsi_reserve(struct scsi_request *req);
 void scsi_release(struct scsi_request *req);
 
+/* scsi_transport_id.c */
+void scsi_transport_id_put(struct scsi_data_in *in,
+			   const struct scsi_nexus_state *nexus);
+size_t scsi_transport_id_length(const struct scsi_nexus_state *nexus);
+bool scsi_transport_id_parse(const uint8_t *buf, size_t size,
+			     size_t *consumed, struct GUID *initiator_id,
+			     char host_name[SCSI_HOST_NAME_SIZE]);
+
 /* scsi_pr_in.c */
 void scsi_pr_in(struct scsi_request *req);
 
@@ -304,5 +323,7 @@ void scsi_pr_out(struct scsi_request *req);
 /* scsi_copy.c */
 void scsi_extended_copy(struct scsi_request *req);
 void scsi_receive_copy_results(struct scsi_request *req);
+void scsi_vpd_third_party_copy(struct scsi_request *req,
+			       struct scsi_data_in *in);
 
 #endif /* _SCSI_PRIVATE_H_ */

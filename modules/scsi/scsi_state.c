@@ -84,14 +84,20 @@ static void scsi_state_evict(struct scsi_state *state)
 	scsi_state_nexus_trim(state);
 }
 
-NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
+/*
+ * The entry of a nexus, made where there is none; trimming takes it away
+ * again when nothing comes to keep it.
+ */
+NTSTATUS scsi_state_nexus_get(struct scsi_state *state,
 			      const struct GUID *initiator_id,
-			      const char *host_name)
+			      const char *host_name,
+			      struct scsi_nexus_state **_nexus)
 {
 	struct scsi_nexus_state *nexus = scsi_state_find(state, initiator_id);
+	char *name = NULL;
 
 	if (nexus != NULL) {
-		nexus->num_opens += 1;
+		*_nexus = nexus;
 		return NT_STATUS_OK;
 	}
 
@@ -102,6 +108,10 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
 		return NT_STATUS_INSUFFICIENT_RESOURCES;
 	}
 
+	name = talloc_strdup(state, host_name);
+	if (name == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
 	nexus = talloc_realloc(state, state->nexuses, struct scsi_nexus_state,
 			       state->num_nexuses + 1);
 	if (nexus == NULL) {
@@ -112,13 +122,25 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
 	nexus = &state->nexuses[state->num_nexuses];
 	*nexus = (struct scsi_nexus_state) {
 		.initiator_id = *initiator_id,
-		.host_name = talloc_strdup(state, host_name),
-		.num_opens = 1,
+		.host_name = name,
 	};
-	if (nexus->host_name == NULL) {
-		return NT_STATUS_NO_MEMORY;
-	}
 	state->num_nexuses += 1;
+	*_nexus = nexus;
+	return NT_STATUS_OK;
+}
+
+NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
+			      const struct GUID *initiator_id,
+			      const char *host_name)
+{
+	struct scsi_nexus_state *nexus = NULL;
+	NTSTATUS status;
+
+	status = scsi_state_nexus_get(state, initiator_id, host_name, &nexus);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	nexus->num_opens += 1;
 	return NT_STATUS_OK;
 }
 
@@ -166,6 +188,15 @@ void scsi_state_power_on(struct scsi_state *state)
 	scsi_state_nexus_trim(state);
 }
 
+/* One who is away does not see a change of what it will find. */
+void scsi_nexus_establish_ua(struct scsi_nexus_state *nexus, uint32_t ua)
+{
+	if (nexus->num_opens == 0) {
+		ua &= SCSI_UA_OUTLIVES_NEXUS;
+	}
+	nexus->unit_attentions |= ua;
+}
+
 void scsi_state_establish_ua(struct scsi_state *state,
 			     const struct GUID *except, uint32_t ua)
 {
@@ -174,15 +205,10 @@ void scsi_state_establish_ua(struct scsi_state *state,
 	for (i = 0; i < state->num_nexuses; i++) {
 		struct scsi_nexus_state *nexus = &state->nexuses[i];
 
-		if (except != NULL &&
-		    scsi_nexus_equal(&nexus->initiator_id, except)) {
-			continue;
+		if (except == NULL ||
+		    !scsi_nexus_equal(&nexus->initiator_id, except)) {
+			scsi_nexus_establish_ua(nexus, ua);
 		}
-		/* One who is away does not see the change when it is back. */
-		if (nexus->num_opens == 0) {
-			continue;
-		}
-		nexus->unit_attentions |= ua;
 	}
 }
 
