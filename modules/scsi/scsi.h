@@ -89,6 +89,15 @@ struct scsi_disk {
 	void *private_data;
 };
 
+/* How the last EXTENDED COPY of an open ended; RECEIVE COPY RESULTS asks. */
+struct scsi_copy_result {
+	bool held;
+	bool failed;
+	uint8_t list_id;
+	uint16_t num_segments;
+	uint32_t transferred;
+};
+
 /*
  * One I_T nexus: an initiator, named by the InitiatorId of its open
  * (MS-RSVD 2.2.4.12), on this disk.
@@ -97,6 +106,7 @@ struct scsi_nexus {
 	struct GUID initiator_id;
 	const char *host_name;	/* UTF-8 */
 	bool may_write;		/* what smbd granted the handle */
+	struct scsi_copy_result copy;	/* ours; zeros at the open */
 };
 
 /* One command. data_out is what the initiator sent, data_in what it gets. */

@@ -202,6 +202,7 @@ static const struct {
 	{ 0x80, scsi_vpd_serial_number },
 	{ 0x83, scsi_vpd_device_identification },
 	{ 0x86, scsi_vpd_extended_inquiry },
+	{ 0x8f, scsi_vpd_third_party_copy },
 	{ 0xb0, scsi_vpd_block_limits },
 	{ 0xb1, scsi_vpd_block_characteristics },
 	{ 0xb2, scsi_vpd_provisioning },
