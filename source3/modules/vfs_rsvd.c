@@ -17,6 +17,7 @@ static int rsvd_connect(struct vfs_handle_struct *handle,
 			const char *user)
 {
 	struct rsvd_config *config = NULL;
+	NTSTATUS status;
 	int version;
 	int ret;
 
@@ -42,6 +43,13 @@ static int rsvd_connect(struct vfs_handle_struct *handle,
 	}
 
 	config->dbs = rsvd_databases_get();
+	if (config->dbs != NULL) {
+		status = rsvd_fence_init(handle->conn->sconn->msg_ctx);
+		if (!NT_STATUS_IS_OK(status)) {
+			config->dbs = NULL;
+			errno = ENOMEM;
+		}
+	}
 	if (config->dbs == NULL) {
 		int err = errno;
 

@@ -60,8 +60,8 @@ struct rsvd_config {
 struct rsvd_io;
 
 /*
- * Of an fsp that was opened with a SVHDX_OPEN_DEVICE_CONTEXT; its VFS
- * extension.
+ * Of an fsp that was opened with a SVHDX_OPEN_DEVICE_CONTEXT. Its VFS
+ * extension is a pointer to this, because an extension is no talloc context.
  */
 struct rsvd_fsp {
 	struct vfs_handle_struct *handle;
@@ -74,17 +74,19 @@ struct rsvd_fsp {
 	struct GUID initiator_id;
 	bool in_table;
 	bool is_virtual;	/* offsets are those of the virtual disk */
-	/*
-	 * An I/O was given up while the system worked on it: it may still
-	 * reach the file. Only the end of the process makes that certain.
-	 */
-	bool io_abandoned;
 	struct rsvd_io *ios;	/* in flight */
 	/* All of this process: for fencing. */
 	struct rsvd_fsp *prev, *next;
 };
 
 extern struct rsvd_fsp *rsvd_fsps;
+
+/*
+ * An I/O was given up while the system worked on it: it may still reach the
+ * file. smbd does this on its way to exit, when the client is gone; nothing
+ * is in flight for certain when the process has ended.
+ */
+extern bool rsvd_io_abandoned;
 
 /* vfs_rsvd_db.c */
 
@@ -112,8 +114,10 @@ static inline struct rsvd_fsp *rsvd_fsp_get(struct vfs_handle_struct *handle,
 {
 	/* The macro is older than const. */
 	struct files_struct *f = discard_const_p(struct files_struct, fsp);
+	struct rsvd_fsp **rf = NULL;
 
-	return (struct rsvd_fsp *)VFS_FETCH_FSP_EXTENSION(handle, f);
+	rf = (struct rsvd_fsp **)VFS_FETCH_FSP_EXTENSION(handle, f);
+	return rf != NULL ? *rf : NULL;
 }
 
 /**
@@ -216,10 +220,53 @@ ssize_t rsvd_recvfile(struct vfs_handle_struct *handle, int fromfd,
 /**
  * Is an I/O of this handle on its way to the file?
  */
-static inline bool rsvd_fsp_has_io(const struct rsvd_fsp *rf)
-{
-	return rf->ios != NULL;
-}
+bool rsvd_fsp_has_io(const struct rsvd_fsp *rf);
+
+/**
+ * Start what rsvd_fence_holds_back() held back.
+ */
+void rsvd_io_resume(struct rsvd_fsp *rf);
+
+/* vfs_rsvd_fence.c */
+
+struct messaging_context;
+
+/**
+ * Be ready to be asked by other processes.
+ */
+NTSTATUS rsvd_fence_init(struct messaging_context *msg_ctx);
+
+/**
+ * Wait for the I/O of preempted initiators: rsvd_disk_fence_fn, private_data
+ * is the struct rsvd_fsp of the preempting handle.
+ */
+NTSTATUS rsvd_fence(const struct GUID *initiators, size_t num_initiators,
+		    void *private_data);
+
+/**
+ * To be called when an I/O has ended, one way or another.
+ */
+void rsvd_fence_io_ended(void);
+
+/**
+ * Must new I/O of this handle wait for a moment?
+ */
+bool rsvd_fence_holds_back(const struct rsvd_fsp *rf);
+
+/**
+ * Answer BUSY to a command that preempts, when it would have to wait for I/O
+ * of this process.
+ *
+ * @param[out] output  the response, when the result is true
+ */
+bool rsvd_fence_is_busy(struct rsvd_fsp *rf, TALLOC_CTX *mem_ctx,
+			const DATA_BLOB *input, uint32_t max_output,
+			DATA_BLOB *output);
+
+/**
+ * A command of this handle was executed: nobody is held back for it any more.
+ */
+void rsvd_fence_command_done(struct rsvd_fsp *rf);
 
 /* vfs_rsvd_offload.c */
 

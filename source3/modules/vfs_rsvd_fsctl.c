@@ -33,11 +33,15 @@ static NTSTATUS rsvd_fsctl_tunnel(struct rsvd_fsp *rf,
 		/* Open.IsSharedVHDX is FALSE: MS-SMB2 3.3.5.15.15 */
 		return NT_STATUS_INVALID_DEVICE_REQUEST;
 	}
+	if (rsvd_fence_is_busy(rf, ctx, input, max_out_len, &output)) {
+		return rsvd_fsctl_output(&output, out_data, out_len);
+	}
 	status = rsvd_tunnel_dispatch(rf->open,
 				      ctx,
 				      input,
 				      max_out_len,
 				      &output);
+	rsvd_fence_command_done(rf);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}

@@ -33,12 +33,27 @@ struct rsvd_io {
 	struct vfs_aio_state aio_state;
 };
 
+bool rsvd_io_abandoned;
+
 static void rsvd_io_forget(struct rsvd_io *io)
 {
 	if (io->rf != NULL) {
 		DLIST_REMOVE(io->rf->ios, io);
 		io->rf = NULL;
+		rsvd_fence_io_ended();
 	}
+}
+
+bool rsvd_fsp_has_io(const struct rsvd_fsp *rf)
+{
+	const struct rsvd_io *io = NULL;
+
+	for (io = rf->ios; io != NULL; io = io->next) {
+		if (io->subreq != NULL) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /*
@@ -48,7 +63,7 @@ static void rsvd_io_forget(struct rsvd_io *io)
 static int rsvd_io_destructor(struct rsvd_io *io)
 {
 	if (io->rf != NULL && io->subreq != NULL) {
-		io->rf->io_abandoned = true;
+		rsvd_io_abandoned = true;
 	}
 	rsvd_io_forget(io);
 	return 0;
@@ -286,6 +301,11 @@ static void rsvd_io_start(struct rsvd_io *io)
 	struct vhdx_extent extent;
 	NTSTATUS status;
 
+	if (rsvd_fence_holds_back(rf)) {
+		/* rsvd_io_resume() */
+		return;
+	}
+
 	status = rsvd_open_check_io(rf->open, io->kind == RSVD_IO_WRITE);
 	if (!NT_STATUS_IS_OK(status)) {
 		rsvd_io_fail(io, status);
@@ -314,6 +334,19 @@ static void rsvd_io_start(struct rsvd_io *io)
 		return;
 	}
 	rsvd_io_image(io);
+}
+
+void rsvd_io_resume(struct rsvd_fsp *rf)
+{
+	struct rsvd_io *io = NULL;
+	struct rsvd_io *next = NULL;
+
+	for (io = rf->ios; io != NULL; io = next) {
+		next = io->next;
+		if (io->subreq == NULL && io->kind != RSVD_IO_FLUSH) {
+			rsvd_io_start(io);
+		}
+	}
 }
 
 static struct rsvd_io *rsvd_io_create(TALLOC_CTX *mem_ctx,

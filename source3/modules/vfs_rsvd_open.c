@@ -67,12 +67,8 @@ static void rsvd_fsp_detach(struct rsvd_fsp *rf, bool file_is_open)
 	TALLOC_FREE(rf->open);
 	rf->is_virtual = false;
 
-	if (rf->io_abandoned) {
-		/*
-		 * The system may still write to the file for us. This process
-		 * is about to exit: the entries that it leaves die with it, and
-		 * then nothing is in flight any more.
-		 */
+	if (rsvd_io_abandoned) {
+		/* The entries that we leave die with this process. */
 		TALLOC_FREE(rf->image);
 		rf->in_table = false;
 	}
@@ -100,8 +96,11 @@ static void rsvd_fsp_detach(struct rsvd_fsp *rf, bool file_is_open)
 
 static void rsvd_fsp_destroy(void *private_data)
 {
-	struct rsvd_fsp *rf = private_data;
+	struct rsvd_fsp *rf = *(struct rsvd_fsp **)private_data;
 
+	if (rf == NULL) {
+		return;
+	}
 	DLIST_REMOVE(rsvd_fsps, rf);
 	rsvd_fsp_detach(rf, false);
 }
@@ -283,6 +282,8 @@ static NTSTATUS rsvd_join_disk(struct rsvd_fsp *rf,
 		return NT_STATUS_NO_MEMORY;
 	}
 
+	rsvd_disk_set_fence(rf->disk, rsvd_fence, rf);
+
 	if (!context->raw) {
 		if (rsvd_plain_writer_exists(rf)) {
 			return NT_STATUS_SHARING_VIOLATION;
@@ -319,6 +320,7 @@ static NTSTATUS rsvd_attach(struct vfs_handle_struct *handle,
 			    TALLOC_CTX *mem_ctx,
 			    DATA_BLOB *response)
 {
+	struct rsvd_fsp **extension = NULL;
 	struct rsvd_fsp *rf = NULL;
 	struct rsvd_open_params params;
 	/* smbd's can_write is true for FILE_APPEND_DATA alone. */
@@ -326,13 +328,18 @@ static NTSTATUS rsvd_attach(struct vfs_handle_struct *handle,
 			 (fsp->access_mask & SEC_FILE_WRITE_DATA) != 0;
 	NTSTATUS status;
 
-	rf = VFS_ADD_FSP_EXTENSION(handle,
-				   fsp,
-				   struct rsvd_fsp,
-				   rsvd_fsp_destroy);
+	extension = VFS_ADD_FSP_EXTENSION(handle,
+					  fsp,
+					  struct rsvd_fsp *,
+					  rsvd_fsp_destroy);
+	if (extension == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	rf = talloc(VFS_MEMCTX_FSP_EXTENSION(handle, fsp), struct rsvd_fsp);
 	if (rf == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
+	*extension = rf;
 	*rf = (struct rsvd_fsp) {
 		.handle = handle,
 		.fsp = fsp,
