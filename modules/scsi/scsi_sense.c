@@ -153,6 +153,12 @@ static void scsi_io_error_code(NTSTATUS error, bool is_write, uint8_t *key,
 		*asc = SCSI_ASC_WRITE_PROTECTED;
 		return;
 	}
+	if (NT_STATUS_EQUAL(error, NT_STATUS_INVALID_PARAMETER)) {
+		/* SBC-3 4.5: a range that is not on the disk */
+		*key = SCSI_SENSE_ILLEGAL_REQUEST;
+		*asc = SCSI_ASC_LBA_OUT_OF_RANGE;
+		return;
+	}
 	if (NT_STATUS_EQUAL(error, NT_STATUS_NO_MEMORY)) {
 		*key = SCSI_SENSE_HARDWARE_ERROR;
 		*asc = SCSI_ASC_INTERNAL_TARGET_FAILURE;
