@@ -11,7 +11,8 @@ Everything is found by where it is, so that a new file needs no line here:
   source3/modules/vfs_rsvd*.c     rsvd.so
   source3/utils/*.c               one program a file
   tests/unit/test_*.c             one cmocka program a file
-  tests/{selftest,crash,fuzz,bench}/*.c   one program a file, with librsvd
+  tests/{selftest,crash,fuzz,bench,...}/*.c
+                                  one program a file, with librsvd
 
 Samba's headers come from its configured source tree, its libraries are those
 that are installed: both of the same version, which buildtools/samba_tree.py
@@ -70,14 +71,18 @@ def samba_cache(samba):
 
 
 def find_library(samba, name):
-    """The file of an installed Samba library, as -l: takes it, or None."""
-    private = 'lib%s-%s.so.0' % (name, samba.PRIVATE_EXTENSION)
-    if os.path.exists(os.path.join(samba.PRIVATELIBDIR, private)):
-        return private
+    """
+    The file of an installed Samba library, as -l: takes it, or None.
+
+    The public name first: libndr-samba4.so.0 is not the private libndr.
+    """
     for version in range(9, -1, -1):
         public = 'lib%s.so.%d' % (name, version)
         if os.path.exists(os.path.join(samba.LIBDIR, public)):
             return public
+    private = 'lib%s-%s.so.0' % (name, samba.PRIVATE_EXTENSION)
+    if os.path.exists(os.path.join(samba.PRIVATELIBDIR, private)):
+        return private
     return None
 
 
@@ -99,7 +104,8 @@ def configure(conf):
     conf.find_program('perl', var='PERL')
     conf.find_program('xsltproc', var='XSLTPROC', mandatory=False)
 
-    for package in ['talloc', 'tevent', 'tdb', 'popt', 'libisal', 'cmocka']:
+    for package in ['talloc', 'tevent', 'tdb', 'popt', 'libisal', 'cmocka',
+                    'jansson']:
         conf.check_cfg(package=package, args='--cflags --libs',
                        uselib_store=package)
 
@@ -271,7 +277,7 @@ def build_program(bld, source, target, uses, install_path=None):
     bld.program(target=target, name=os.path.basename(target), source=source,
                 includes=includes(bld), cflags=WARNINGS,
                 use=uses + ['ndr_rsvd', 'samba_cmdline', 'samba',
-                            'popt', 'tevent', 'talloc', 'tdb'],
+                            'popt', 'jansson', 'tevent', 'talloc', 'tdb'],
                 rpath=rpath(bld, target), install_path=install_path)
 
 
