@@ -58,7 +58,6 @@ SMB_CONF = """\
 	ncalrpc dir = {prefix}/ncalrpc
 	winbindd socket directory = {prefix}/winbindd
 	passdb backend = smbpasswd:{prefix}/private/smbpasswd
-	log file = {prefix}/smbd.log
 	max log size = 0
 	log level = {log_level}
 	debug pid = yes
@@ -121,7 +120,7 @@ def reap():
         pass
 
 
-def end_children(patience=10):
+def end_children(patience=3):
     """End every descendant: whose parent ends becomes our child, in turn."""
     deadline = time.monotonic() + patience
     reap()
@@ -257,7 +256,7 @@ class Server:
     def wait_until_accepting(self, deadline):
         while time.monotonic() < deadline:
             if self.smbd.poll() is not None:
-                with open(self.path('smbd.log')) as log:
+                with open(self.path('log.smbd')) as log:
                     if 'Address already in use' in log.read():
                         return False
                 sys.exit('selftest: smbd ended with status %d'
@@ -284,12 +283,12 @@ class Server:
             'LOCAL_PATH': self.local_path,
             'CONFIGURATION': '-s ' + self.path('smb.conf'),
             'SMBD_PID': str(self.smbd.pid),
-            'SMBD_LOG': self.path('smbd.log'),
+            'SMBD_LOG': self.path('log.smbd'),
             'SELFTEST_PREFIX': self.prefix,
         }
 
     def show_logs(self):
-        for name in ('smbd.out', 'smbd.log'):
+        for name in ('smbd.out', 'log.smbd'):
             if os.path.exists(self.path(name)):
                 sys.stdout.flush()
                 sys.stderr.write('--- %s\n' % name)
@@ -298,7 +297,7 @@ class Server:
 
     def crashed(self):
         """A panic of any smbd is a failure whatever the command says."""
-        for name in ('smbd.out', 'smbd.log'):
+        for name in ('smbd.out', 'log.smbd'):
             try:
                 with open(self.path(name), errors='replace') as log:
                     if any('INTERNAL ERROR' in line or 'PANIC' in line
