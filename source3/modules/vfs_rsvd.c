@@ -92,6 +92,39 @@ static uint32_t rsvd_fs_capabilities(struct vfs_handle_struct *handle,
 	return caps | FILE_NAMED_STREAMS;
 }
 
+static int rsvd_stat(struct vfs_handle_struct *handle,
+		     struct smb_filename *smb_fname)
+{
+	if (rsvd_stream_is_unknown(handle, smb_fname)) {
+		errno = ENOENT;
+		return -1;
+	}
+	return SMB_VFS_NEXT_STAT(handle, smb_fname);
+}
+
+static int rsvd_lstat(struct vfs_handle_struct *handle,
+		      struct smb_filename *smb_fname)
+{
+	if (rsvd_stream_is_unknown(handle, smb_fname)) {
+		errno = ENOENT;
+		return -1;
+	}
+	return SMB_VFS_NEXT_LSTAT(handle, smb_fname);
+}
+
+static int rsvd_fstatat(struct vfs_handle_struct *handle,
+			const struct files_struct *dirfsp,
+			const struct smb_filename *smb_fname,
+			SMB_STRUCT_STAT *sbuf,
+			int flags)
+{
+	if (rsvd_stream_is_unknown(handle, smb_fname)) {
+		errno = ENOENT;
+		return -1;
+	}
+	return SMB_VFS_NEXT_FSTATAT(handle, dirfsp, smb_fname, sbuf, flags);
+}
+
 /*
  * MS-RSVD 3.2.5.8: the size is that of the virtual disk. What the file
  * takes up (st_blocks) stays what it is.
@@ -299,6 +332,9 @@ static struct vfs_fn_pointers vfs_rsvd_fns = {
 	.unlinkat_fn = rsvd_unlinkat,
 	.ftruncate_fn = rsvd_ftruncate,
 	.fallocate_fn = rsvd_fallocate,
+	.stat_fn = rsvd_stat,
+	.lstat_fn = rsvd_lstat,
+	.fstatat_fn = rsvd_fstatat,
 	.fstat_fn = rsvd_fstat,
 
 	.offload_read_send_fn = rsvd_offload_read_send,

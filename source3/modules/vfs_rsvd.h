@@ -154,6 +154,8 @@ NTSTATUS rsvd_create_file(struct vfs_handle_struct *handle,
 			  int *pinfo,
 			  const struct smb2_create_blobs *in_context_blobs,
 			  struct smb2_create_blobs *out_context_blobs);
+bool rsvd_stream_is_unknown(struct vfs_handle_struct *handle,
+			    const struct smb_filename *smb_fname);
 int rsvd_openat(struct vfs_handle_struct *handle,
 		const struct files_struct *dirfsp,
 		const struct smb_filename *smb_fname,

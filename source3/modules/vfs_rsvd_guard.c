@@ -96,6 +96,12 @@ int rsvd_renameat(struct vfs_handle_struct *handle,
 		  struct files_struct *dst_dirfsp,
 		  const struct smb_filename *smb_fname_dst)
 {
+	if (rsvd_stream_is_unknown(handle, smb_fname_src) ||
+	    rsvd_stream_is_unknown(handle, smb_fname_dst))
+	{
+		errno = ENOENT;
+		return -1;
+	}
 	if (rsvd_guard_name_is_attached(handle, src_dirfsp, smb_fname_src)) {
 		errno = ENOTSUP;
 		return -1;
@@ -121,6 +127,12 @@ int rsvd_linkat(struct vfs_handle_struct *handle,
 		const struct smb_filename *new_smb_fname,
 		int flags)
 {
+	if (rsvd_stream_is_unknown(handle, old_smb_fname) ||
+	    rsvd_stream_is_unknown(handle, new_smb_fname))
+	{
+		errno = ENOENT;
+		return -1;
+	}
 	if (rsvd_guard_name_is_attached(handle, src_dirfsp, old_smb_fname)) {
 		errno = EINVAL;
 		return -1;
@@ -178,6 +190,10 @@ int rsvd_unlinkat(struct vfs_handle_struct *handle,
 {
 	struct file_id id;
 
+	if (rsvd_stream_is_unknown(handle, smb_fname)) {
+		errno = ENOENT;
+		return -1;
+	}
 	if ((flags & AT_REMOVEDIR) == 0 &&
 	    rsvd_guard_file_id(handle, dirfsp, smb_fname, &id) &&
 	    !rsvd_guard_may_unlink(handle, &id))

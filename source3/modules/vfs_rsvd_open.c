@@ -37,8 +37,29 @@ static bool rsvd_is_stream_name(const struct smb_filename *smb_fname)
 }
 
 /*
- * The stream does not exist in any other way than for create_file(). smbd
- * looks for it first, and streams_xattr might have one of that name.
+ * Whether a name is that of a stream which nobody serves: our own, which exists
+ * for create_file() only, or any one when there is no module for streams
+ * behind us. Then smbd knows from us alone that streams exist, and the
+ * default of the VFS takes their name for a bug (SMB_ASSERT).
+ */
+bool rsvd_stream_is_unknown(struct vfs_handle_struct *handle,
+			    const struct smb_filename *smb_fname)
+{
+	struct rsvd_config *config = NULL;
+
+	if (!is_named_stream(smb_fname)) {
+		return false;
+	}
+	SMB_VFS_HANDLE_GET_DATA(handle,
+				config,
+				struct rsvd_config,
+				return true);
+
+	return !config->next_has_streams || rsvd_is_stream_name(smb_fname);
+}
+
+/*
+ * smbd looks for the stream before it calls create_file().
  */
 int rsvd_openat(struct vfs_handle_struct *handle,
 		const struct files_struct *dirfsp,
@@ -46,7 +67,7 @@ int rsvd_openat(struct vfs_handle_struct *handle,
 		struct files_struct *fsp,
 		const struct vfs_open_how *how)
 {
-	if (rsvd_is_stream_name(smb_fname)) {
+	if (rsvd_stream_is_unknown(handle, smb_fname)) {
 		errno = ENOENT;
 		return -1;
 	}
