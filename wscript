@@ -9,7 +9,7 @@ Everything is found by where it is, so that a new file needs no line here:
   modules/<part>/*.c              one static library a part
   source3/librsvd/*.c             librsvd.so.1
   source3/modules/vfs_rsvd*.c     rsvd.so
-  source3/utils/*.c               one program a file
+  source3/utils/*.c               one program a file; <name>_*.c join <name>.c
   tests/unit/test_*.c             one cmocka program a file
   tests/{selftest,crash,fuzz,bench,...}/*.c
                                   one program a file, with librsvd
@@ -105,7 +105,7 @@ def configure(conf):
     conf.find_program('xsltproc', var='XSLTPROC', mandatory=False)
 
     for package in ['talloc', 'tevent', 'tdb', 'popt', 'libisal', 'cmocka',
-                    'jansson']:
+                    'jansson', 'gnutls']:
         conf.check_cfg(package=package, args='--cflags --libs',
                        uselib_store=package)
 
@@ -282,9 +282,15 @@ def build_program(bld, source, target, uses, install_path=None):
 
 
 def build_programs(bld, engine):
-    for source in sources(bld, 'source3/utils/*.c'):
-        build_program(bld, [source], 'bin/' + os.path.splitext(source.name)[0],
-                      ['librsvd'] + engine, '${BINDIR}')
+    utils = {os.path.splitext(n.name)[0]: n
+             for n in sources(bld, 'source3/utils/*.c')}
+    for name in sorted(utils):
+        if any(name.startswith(other + '_') for other in utils):
+            continue
+        build_program(bld, [utils[n] for n in sorted(utils)
+                            if n == name or n.startswith(name + '_')],
+                      'bin/' + name, ['librsvd', 'gnutls'] + engine,
+                      '${BINDIR}')
     for directory in ('selftest', 'crash', 'fuzz', 'bench', 'interop'):
         for source in sources(bld, 'tests/%s/*.c' % directory):
             build_program(bld, [source], 'tests/%s/%s' % (

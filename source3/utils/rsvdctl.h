@@ -1,0 +1,162 @@
+/*
+ * rsvdctl: what its files share
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#ifndef _RSVDCTL_H_
+#define _RSVDCTL_H_
+
+#include "includes.h"
+#include "lib/cmdline/cmdline.h"
+#include "source3/librsvd/librsvd.h"
+#include <jansson.h>
+#include <popt.h>
+
+/* Exit codes; those of "check" are qemu-img's. */
+#define RSVDCTL_OK 0
+#define RSVDCTL_FAILED 1
+#define RSVDCTL_CHECK_ERRORS 2
+#define RSVDCTL_CHECK_LEAKS 3
+#define RSVDCTL_SCSI_STATUS 2
+
+struct rsvdctl {
+	TALLOC_CTX *mem_ctx;
+	poptContext pc;
+	const char *command;
+	int json;		/* --json */
+};
+
+struct rsvdctl_command {
+	const char *name;
+	const char *args;	/* for --help */
+	const char *summary;
+	struct poptOption *options;	/* of its own */
+	bool remote;		/* takes credentials and the like */
+	int (*run)(struct rsvdctl *ctl);
+};
+
+extern struct rsvdctl_command rsvdctl_create;
+extern struct rsvdctl_command rsvdctl_check;
+extern struct rsvdctl_command rsvdctl_info;
+extern struct rsvdctl_command rsvdctl_read;
+extern struct rsvdctl_command rsvdctl_write;
+extern struct rsvdctl_command rsvdctl_scsi;
+
+/* The --json of this and that command. */
+extern int rsvdctl_opt_json;
+#define RSVDCTL_OPTION_JSON { \
+	.longName = "json", \
+	.argInfo = POPT_ARG_NONE, \
+	.arg = &rsvdctl_opt_json, \
+	.descrip = "Print JSON", \
+}
+
+/**
+ * Say what failed, and return RSVDCTL_FAILED.
+ *
+ *     rsvdctl info: cannot open //srv/share/a.vhdx: NT_STATUS_ACCESS_DENIED
+ */
+int rsvdctl_error(struct rsvdctl *ctl, const char *fmt, ...)
+	PRINTF_ATTRIBUTE(2, 3);
+
+/** The same, followed by the name of *status*. */
+int rsvdctl_nterror(struct rsvdctl *ctl, NTSTATUS status, const char *fmt, ...)
+	PRINTF_ATTRIBUTE(3, 4);
+
+/** "The arguments are wrong", with the usage of the command. */
+int rsvdctl_usage(struct rsvdctl *ctl, const char *fmt, ...)
+	PRINTF_ATTRIBUTE(2, 3);
+
+/**
+ * Parse a size: "512", "64K", "10G", "1T", "10GiB"; powers of 1024.
+ *
+ * @param[in]  text  NULL leaves *size* as it is
+ * @return false when it is no size; the error has been printed
+ */
+bool rsvdctl_size(struct rsvdctl *ctl, const char *what, const char *text,
+		  uint64_t *size);
+
+/** Parse hex, with or without spaces and 0x; an error has been printed. */
+bool rsvdctl_hex(struct rsvdctl *ctl, const char *what, const char *text,
+		 DATA_BLOB *blob);
+
+/** "10 GiB", "1.5 MiB", "512 bytes" */
+char *rsvdctl_size_string(TALLOC_CTX *mem_ctx, uint64_t size);
+
+/** Print and free *json*. */
+int rsvdctl_print_json(struct rsvdctl *ctl, json_t *json);
+
+/** Is the target on a server: //server/share/path or with backslashes? */
+bool rsvdctl_is_remote(const char *target);
+
+/*
+ * A disk that can be read and written, in a local file or on a server.
+ */
+struct rsvdctl_disk;
+
+struct rsvdctl_disk_ops {
+	NTSTATUS (*read)(struct rsvdctl_disk *disk, void *buf, size_t length,
+			 uint64_t offset);
+	NTSTATUS (*write)(struct rsvdctl_disk *disk, const void *buf,
+			  size_t length, uint64_t offset);
+	NTSTATUS (*flush)(struct rsvdctl_disk *disk);
+	NTSTATUS (*close)(struct rsvdctl_disk *disk);
+	/* Say that *what* failed; returns RSVDCTL_FAILED. */
+	int (*error)(struct rsvdctl_disk *disk, NTSTATUS status,
+		     const char *what);
+};
+
+struct rsvdctl_disk {
+	const struct rsvdctl_disk_ops *ops;
+	struct rsvdctl *ctl;
+	const char *name;
+	uint64_t size;
+	uint32_t sector_size;
+	void *private_data;
+};
+
+/** Both print the error themselves and return NULL then. */
+struct rsvdctl_disk *rsvdctl_local_open(struct rsvdctl *ctl, const char *path,
+					bool writable);
+struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
+					 bool writable);
+
+/** Local images. */
+int rsvdctl_local_info(struct rsvdctl *ctl, const char *path);
+
+/*
+ * Remote disks
+ */
+
+/** Options that say how to attach: port, initiator, protocol version. */
+extern struct poptOption rsvdctl_remote_options[];
+#define RSVDCTL_OPTION_REMOTE { \
+	.argInfo = POPT_ARG_INCLUDE_TABLE, \
+	.arg = rsvdctl_remote_options, \
+	.descrip = "Remote disk options:", \
+}
+
+struct rsvdctl_attach {
+	const char *unc;
+	struct librsvd_conn *conn;
+	struct librsvd_disk *disk;
+};
+
+/**
+ * Connect and open //server/share/path, as the options say.
+ *
+ * @return NULL when that failed; the error has been printed
+ */
+struct rsvdctl_attach *rsvdctl_remote_attach(struct rsvdctl *ctl,
+					     const char *unc, bool writable);
+
+/**
+ * Say what failed on a disk, with the sense when the server has stored one.
+ */
+int rsvdctl_remote_error(struct rsvdctl *ctl, struct librsvd_disk *disk,
+			 NTSTATUS status, const char *what, const char *unc);
+
+int rsvdctl_remote_info(struct rsvdctl *ctl, const char *unc);
+
+#endif /* _RSVDCTL_H_ */

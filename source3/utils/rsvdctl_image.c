@@ -1,0 +1,412 @@
+/*
+ * rsvdctl: local images
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "source3/utils/rsvdctl.h"
+#include "librpc/ndr/libndr.h"
+#include "modules/vhdx/vhdx.h"
+
+static struct {
+	const char *size;
+	const char *type;
+	const char *block_size;
+	const char *sector_size;
+	const char *physical_sector_size;
+} create_opts;
+
+static struct poptOption create_options[] = {
+	{
+		.longName = "size",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.size,
+		.descrip = "Size of the virtual disk, up to 64T",
+		.argDescrip = "SIZE",
+	},
+	{
+		.longName = "type",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.type,
+		.descrip = "Whether blocks are allocated when they are "
+			   "written (the default) or at once",
+		.argDescrip = "dynamic|fixed",
+	},
+	{
+		.longName = "block-size",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.block_size,
+		.descrip = "1M to 256M, a power of two; default 32M",
+		.argDescrip = "SIZE",
+	},
+	{
+		.longName = "sector-size",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.sector_size,
+		.descrip = "Logical sector size, 512 (the default) or 4096",
+		.argDescrip = "SIZE",
+	},
+	{
+		.longName = "physical-sector-size",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.physical_sector_size,
+		.descrip = "512 or 4096 (the default)",
+		.argDescrip = "SIZE",
+	},
+	POPT_TABLEEND
+};
+
+static int rsvdctl_create_run(struct rsvdctl *ctl)
+{
+	const char *path = poptGetArg(ctl->pc);
+	struct vhdx_create_params params = { .fixed = false };
+	struct vhdx_storage *storage = NULL;
+	uint64_t block_size = 0, sector_size = 0, physical_sector_size = 0;
+	NTSTATUS status;
+	int err;
+
+	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
+		return rsvdctl_usage(ctl, "name one file to create");
+	}
+	if (create_opts.size == NULL) {
+		return rsvdctl_usage(ctl, "--size is missing");
+	}
+	if (!rsvdctl_size(ctl, "--size", create_opts.size,
+			  &params.virtual_size) ||
+	    !rsvdctl_size(ctl, "--block-size", create_opts.block_size,
+			  &block_size) ||
+	    !rsvdctl_size(ctl, "--sector-size", create_opts.sector_size,
+			  &sector_size) ||
+	    !rsvdctl_size(ctl, "--physical-sector-size",
+			  create_opts.physical_sector_size,
+			  &physical_sector_size)) {
+		return RSVDCTL_FAILED;
+	}
+	/* What does not fit into 32 bits is wrong anyhow. */
+	params.block_size = MIN(block_size, UINT32_MAX);
+	params.logical_sector_size = MIN(sector_size, UINT32_MAX);
+	params.physical_sector_size = MIN(physical_sector_size, UINT32_MAX);
+
+	if (create_opts.type != NULL) {
+		if (strcmp(create_opts.type, "fixed") == 0) {
+			params.fixed = true;
+		} else if (strcmp(create_opts.type, "dynamic") != 0) {
+			return rsvdctl_usage(ctl, "no such --type: %s",
+					     create_opts.type);
+		}
+	}
+
+	err = vhdx_storage_posix_open(ctl->mem_ctx, path,
+				      O_RDWR | O_CREAT | O_EXCL, &storage);
+	if (err != 0) {
+		return rsvdctl_error(ctl, "cannot create %s: %s", path,
+				     strerror(err));
+	}
+	status = vhdx_create(storage, &params);
+	TALLOC_FREE(storage);
+	if (NT_STATUS_EQUAL(status, NT_STATUS_INVALID_PARAMETER)) {
+		unlink(path);
+		return rsvdctl_usage(ctl, "a VHDX cannot have these sizes");
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		unlink(path);
+		return rsvdctl_nterror(ctl, status, "cannot create %s", path);
+	}
+	return RSVDCTL_OK;
+}
+
+struct rsvdctl_command rsvdctl_create = {
+	.name = "create",
+	.args = "--size=SIZE FILE",
+	.summary = "make a new, empty image",
+	.options = create_options,
+	.run = rsvdctl_create_run,
+};
+
+/*
+ * Opening an image, for info, read and write
+ */
+
+struct rsvdctl_local {
+	struct vhdx_storage *storage;
+	struct vhdx *image;
+};
+
+static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
+						 const char *path,
+						 bool writable)
+{
+	struct rsvdctl_local *local = NULL;
+	char *reason = NULL;
+	NTSTATUS status;
+	int err;
+
+	local = talloc_zero(ctl->mem_ctx, struct rsvdctl_local);
+	if (local == NULL) {
+		rsvdctl_error(ctl, "out of memory");
+		return NULL;
+	}
+	err = vhdx_storage_posix_open(local, path,
+				      writable ? O_RDWR : O_RDONLY,
+				      &local->storage);
+	if (err != 0) {
+		rsvdctl_error(ctl, "cannot open %s: %s", path, strerror(err));
+		TALLOC_FREE(local);
+		return NULL;
+	}
+	status = vhdx_open(local, local->storage, NULL,
+			   writable ? 0 : VHDX_OPEN_READ_ONLY, &local->image,
+			   &reason);
+	if (!NT_STATUS_IS_OK(status)) {
+		rsvdctl_nterror(ctl, status, "cannot open %s: %s", path,
+				reason != NULL ? reason : "not a VHDX");
+		TALLOC_FREE(local);
+		return NULL;
+	}
+	return local;
+}
+
+static NTSTATUS rsvdctl_local_read(struct rsvdctl_disk *disk, void *buf,
+				   size_t length, uint64_t offset)
+{
+	struct rsvdctl_local *local =
+		talloc_get_type_abort(disk->private_data, struct rsvdctl_local);
+
+	return vhdx_read(local->image, buf, length, offset);
+}
+
+static NTSTATUS rsvdctl_local_write(struct rsvdctl_disk *disk, const void *buf,
+				    size_t length, uint64_t offset)
+{
+	struct rsvdctl_local *local =
+		talloc_get_type_abort(disk->private_data, struct rsvdctl_local);
+
+	return vhdx_write(local->image, buf, length, offset);
+}
+
+static NTSTATUS rsvdctl_local_flush(struct rsvdctl_disk *disk)
+{
+	struct rsvdctl_local *local =
+		talloc_get_type_abort(disk->private_data, struct rsvdctl_local);
+
+	return vhdx_flush(local->image);
+}
+
+static NTSTATUS rsvdctl_local_close(struct rsvdctl_disk *disk)
+{
+	struct rsvdctl_local *local =
+		talloc_get_type_abort(disk->private_data, struct rsvdctl_local);
+
+	return vhdx_close(&local->image);
+}
+
+static int rsvdctl_local_error(struct rsvdctl_disk *disk, NTSTATUS status,
+			       const char *what)
+{
+	return rsvdctl_nterror(disk->ctl, status, "cannot %s %s", what,
+			       disk->name);
+}
+
+static const struct rsvdctl_disk_ops rsvdctl_local_ops = {
+	.read = rsvdctl_local_read,
+	.write = rsvdctl_local_write,
+	.flush = rsvdctl_local_flush,
+	.close = rsvdctl_local_close,
+	.error = rsvdctl_local_error,
+};
+
+struct rsvdctl_disk *rsvdctl_local_open(struct rsvdctl *ctl, const char *path,
+					bool writable)
+{
+	struct rsvdctl_local *local = NULL;
+	struct rsvdctl_disk *disk = NULL;
+
+	local = rsvdctl_local_image(ctl, path, writable);
+	if (local == NULL) {
+		return NULL;
+	}
+	disk = talloc_zero(ctl->mem_ctx, struct rsvdctl_disk);
+	if (disk == NULL) {
+		rsvdctl_error(ctl, "out of memory");
+		return NULL;
+	}
+	*disk = (struct rsvdctl_disk) {
+		.ops = &rsvdctl_local_ops,
+		.ctl = ctl,
+		.name = path,
+		.size = vhdx_geometry(local->image)->virtual_size,
+		.sector_size = vhdx_geometry(local->image)->logical_sector_size,
+		.private_data = local,
+	};
+	return disk;
+}
+
+/*
+ * info
+ */
+
+int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
+{
+	struct rsvdctl_local *local = NULL;
+	struct vhdx_check_report *report = NULL;
+	const struct vhdx_geometry *geometry = NULL;
+	const char *type = NULL;
+	char *id = NULL;
+	NTSTATUS status;
+
+	local = rsvdctl_local_image(ctl, path, false);
+	if (local == NULL) {
+		return RSVDCTL_FAILED;
+	}
+	geometry = vhdx_geometry(local->image);
+	status = vhdx_check(ctl->mem_ctx, local->storage, &report);
+	if (!NT_STATUS_IS_OK(status)) {
+		return rsvdctl_nterror(ctl, status, "cannot read %s", path);
+	}
+
+	type = geometry->leave_blocks_allocated ? "fixed" :
+	       geometry->has_parent ? "differencing" : "dynamic";
+	id = GUID_string(ctl->mem_ctx, &geometry->virtual_disk_id);
+
+	if (ctl->json) {
+		return rsvdctl_print_json(ctl, json_pack(
+			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+			"image", path,
+			"format", "vhdx",
+			"type", type,
+			"virtual-size", (json_int_t)geometry->virtual_size,
+			"file-size", (json_int_t)report->file_size,
+			"block-size", (json_int_t)geometry->block_size,
+			"blocks", (json_int_t)report->num_blocks,
+			"allocated-blocks",
+			(json_int_t)report->num_allocated_blocks,
+			"sector-size",
+			(json_int_t)geometry->logical_sector_size,
+			"physical-sector-size",
+			(json_int_t)geometry->physical_sector_size,
+			"virtual-disk-id", id));
+	}
+
+	printf("image:                %s\n", path);
+	printf("format:               vhdx, %s\n", type);
+	printf("virtual size:         %s (%"PRIu64" bytes)\n",
+	       rsvdctl_size_string(ctl->mem_ctx, geometry->virtual_size),
+	       geometry->virtual_size);
+	printf("file size:            %s (%"PRIu64" bytes)\n",
+	       rsvdctl_size_string(ctl->mem_ctx, report->file_size),
+	       report->file_size);
+	printf("block size:           %s\n",
+	       rsvdctl_size_string(ctl->mem_ctx, geometry->block_size));
+	printf("allocated blocks:     %"PRIu64" of %"PRIu64"\n",
+	       report->num_allocated_blocks, report->num_blocks);
+	printf("sector size:          %"PRIu32"\n",
+	       geometry->logical_sector_size);
+	printf("physical sector size: %"PRIu32"\n",
+	       geometry->physical_sector_size);
+	printf("virtual disk id:      %s\n", id);
+	return RSVDCTL_OK;
+}
+
+/*
+ * check
+ */
+
+static struct poptOption check_options[] = {
+	RSVDCTL_OPTION_JSON,
+	POPT_TABLEEND
+};
+
+static json_t *rsvdctl_check_json(const char *path,
+				  const struct vhdx_check_report *report,
+				  size_t num_errors)
+{
+	json_t *findings = json_array();
+	size_t i;
+
+	for (i = 0; i < report->num_findings; i++) {
+		const struct vhdx_check_finding *f = &report->findings[i];
+
+		json_array_append_new(findings, json_pack(
+			"{s:b, s:s, s:s, s:s}",
+			"error", f->is_error,
+			"structure", f->structure,
+			"field", f->field,
+			"rule", f->rule));
+	}
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}",
+			 "image", path,
+			 "errors", (json_int_t)num_errors,
+			 "leaked-bytes", (json_int_t)report->leaked_bytes,
+			 "blocks", (json_int_t)report->num_blocks,
+			 "allocated-blocks",
+			 (json_int_t)report->num_allocated_blocks,
+			 "file-size", (json_int_t)report->file_size,
+			 "findings", findings);
+}
+
+static int rsvdctl_check_run(struct rsvdctl *ctl)
+{
+	const char *path = poptGetArg(ctl->pc);
+	struct vhdx_storage *storage = NULL;
+	struct vhdx_check_report *report = NULL;
+	size_t num_errors = 0;
+	size_t i;
+	NTSTATUS status;
+	int err;
+
+	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
+		return rsvdctl_usage(ctl, "name one file to check");
+	}
+	err = vhdx_storage_posix_open(ctl->mem_ctx, path, O_RDONLY, &storage);
+	if (err != 0) {
+		return rsvdctl_error(ctl, "cannot open %s: %s", path,
+				     strerror(err));
+	}
+	status = vhdx_check(ctl->mem_ctx, storage, &report);
+	if (!NT_STATUS_IS_OK(status)) {
+		return rsvdctl_nterror(ctl, status, "cannot check %s", path);
+	}
+
+	for (i = 0; i < report->num_findings; i++) {
+		if (report->findings[i].is_error) {
+			num_errors += 1;
+		}
+	}
+
+	if (ctl->json) {
+		err = rsvdctl_print_json(ctl, rsvdctl_check_json(path, report,
+								 num_errors));
+		if (err != RSVDCTL_OK) {
+			return err;
+		}
+	} else {
+		for (i = 0; i < report->num_findings; i++) {
+			const struct vhdx_check_finding *f =
+				&report->findings[i];
+
+			printf("%s: %s: %s: %s\n",
+			       f->is_error ? "error" : "note", f->structure,
+			       f->field, f->rule);
+		}
+		printf("%s: %zu errors, %"PRIu64" bytes leaked, "
+		       "%"PRIu64" of %"PRIu64" blocks allocated\n",
+		       path, num_errors, report->leaked_bytes,
+		       report->num_allocated_blocks, report->num_blocks);
+	}
+
+	if (num_errors > 0) {
+		return RSVDCTL_CHECK_ERRORS;
+	}
+	if (report->leaked_bytes > 0) {
+		return RSVDCTL_CHECK_LEAKS;
+	}
+	return RSVDCTL_OK;
+}
+
+struct rsvdctl_command rsvdctl_check = {
+	.name = "check",
+	.args = "FILE",
+	.summary = "look for errors in an image",
+	.options = check_options,
+	.run = rsvdctl_check_run,
+};

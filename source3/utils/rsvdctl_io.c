@@ -1,0 +1,315 @@
+/*
+ * rsvdctl: info, read and write, on whatever the target is
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "source3/utils/rsvdctl.h"
+#include "lib/util/sys_rw_data.h"
+
+/*
+ * What is read or written at once. librsvd splits it, and has all the pieces
+ * under way together.
+ */
+#define RSVDCTL_CHUNK (8 * 1024 * 1024)
+
+static struct {
+	const char *offset;
+	const char *length;
+	const char *file;
+} io_opts;
+
+#define RSVDCTL_OPTIONS_RANGE \
+	{ \
+		.longName = "offset", \
+		.argInfo = POPT_ARG_STRING, \
+		.arg = &io_opts.offset, \
+		.descrip = "Where to start; default 0", \
+		.argDescrip = "SIZE", \
+	}, \
+	{ \
+		.longName = "length", \
+		.argInfo = POPT_ARG_STRING, \
+		.arg = &io_opts.length, \
+		.descrip = "How much; default to the end", \
+		.argDescrip = "SIZE", \
+	}
+
+static struct rsvdctl_disk *rsvdctl_disk_open(struct rsvdctl *ctl,
+					      const char *target,
+					      bool writable)
+{
+	if (rsvdctl_is_remote(target)) {
+		return rsvdctl_remote_open(ctl, target, writable);
+	}
+	return rsvdctl_local_open(ctl, target, writable);
+}
+
+/* The one TARGET, or NULL. */
+static const char *rsvdctl_target(struct rsvdctl *ctl)
+{
+	const char *target = poptGetArg(ctl->pc);
+
+	if (target == NULL || poptPeekArg(ctl->pc) != NULL) {
+		rsvdctl_usage(ctl, "name one image, or //server/share/path");
+		return NULL;
+	}
+	return target;
+}
+
+/*
+ * info
+ */
+
+static struct poptOption info_options[] = {
+	RSVDCTL_OPTION_JSON,
+	POPT_TABLEEND
+};
+
+static int rsvdctl_info_run(struct rsvdctl *ctl)
+{
+	const char *target = rsvdctl_target(ctl);
+
+	if (target == NULL) {
+		return RSVDCTL_FAILED;
+	}
+	if (rsvdctl_is_remote(target)) {
+		return rsvdctl_remote_info(ctl, target);
+	}
+	return rsvdctl_local_info(ctl, target);
+}
+
+struct rsvdctl_command rsvdctl_info = {
+	.name = "info",
+	.args = "TARGET",
+	.summary = "tell what a disk is",
+	.options = info_options,
+	.remote = true,
+	.run = rsvdctl_info_run,
+};
+
+/*
+ * read
+ */
+
+static struct poptOption read_options[] = {
+	RSVDCTL_OPTIONS_RANGE,
+	{
+		.longName = "output",
+		.shortName = 'o',
+		.argInfo = POPT_ARG_STRING,
+		.arg = &io_opts.file,
+		.descrip = "File to write to; default standard output",
+		.argDescrip = "FILE",
+	},
+	POPT_TABLEEND
+};
+
+static int rsvdctl_read_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
+			    int fd, uint64_t offset, uint64_t length)
+{
+	const uint64_t end = offset + length;
+	uint8_t *buf = NULL;
+	NTSTATUS status;
+
+	buf = talloc_array(ctl->mem_ctx, uint8_t, RSVDCTL_CHUNK);
+	if (buf == NULL) {
+		return rsvdctl_error(ctl, "out of memory");
+	}
+
+	while (offset < end) {
+		/* Whole sectors are read, what was asked for is kept. */
+		uint64_t start = offset - offset % disk->sector_size;
+		size_t skip = offset - start;
+		size_t n = MIN(end - start, RSVDCTL_CHUNK);
+		size_t whole = n + disk->sector_size - 1;
+
+		whole -= whole % disk->sector_size;
+
+		status = disk->ops->read(disk, buf, whole, start);
+		if (!NT_STATUS_IS_OK(status)) {
+			return disk->ops->error(disk, status, "read");
+		}
+		if (write_data(fd, buf + skip, n - skip) !=
+		    (ssize_t)(n - skip)) {
+			return rsvdctl_error(ctl, "cannot write output: %s",
+					     strerror(errno));
+		}
+		offset = start + n;
+	}
+	return RSVDCTL_OK;
+}
+
+static int rsvdctl_read_run(struct rsvdctl *ctl)
+{
+	const char *target = rsvdctl_target(ctl);
+	struct rsvdctl_disk *disk = NULL;
+	uint64_t offset = 0, length = UINT64_MAX;
+	NTSTATUS status;
+	int fd = STDOUT_FILENO;
+	int ret;
+
+	if (target == NULL ||
+	    !rsvdctl_size(ctl, "--offset", io_opts.offset, &offset) ||
+	    !rsvdctl_size(ctl, "--length", io_opts.length, &length)) {
+		return RSVDCTL_FAILED;
+	}
+
+	disk = rsvdctl_disk_open(ctl, target, false);
+	if (disk == NULL) {
+		return RSVDCTL_FAILED;
+	}
+	if (offset > disk->size ||
+	    (io_opts.length != NULL && length > disk->size - offset)) {
+		return rsvdctl_error(ctl, "that is beyond the end of %s, "
+				     "which has %"PRIu64" bytes", target,
+				     disk->size);
+	}
+	length = MIN(length, disk->size - offset);
+
+	if (io_opts.file != NULL) {
+		fd = open(io_opts.file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+		if (fd == -1) {
+			return rsvdctl_error(ctl, "cannot open %s: %s",
+					     io_opts.file, strerror(errno));
+		}
+	}
+
+	ret = rsvdctl_read_all(ctl, disk, fd, offset, length);
+
+	if (fd != STDOUT_FILENO && close(fd) != 0 && ret == RSVDCTL_OK) {
+		ret = rsvdctl_error(ctl, "cannot write %s: %s", io_opts.file,
+				    strerror(errno));
+	}
+	status = disk->ops->close(disk);
+	if (!NT_STATUS_IS_OK(status) && ret == RSVDCTL_OK) {
+		ret = disk->ops->error(disk, status, "close");
+	}
+	return ret;
+}
+
+struct rsvdctl_command rsvdctl_read = {
+	.name = "read",
+	.args = "TARGET",
+	.summary = "copy from a disk",
+	.options = read_options,
+	.remote = true,
+	.run = rsvdctl_read_run,
+};
+
+/*
+ * write
+ */
+
+static struct poptOption write_options[] = {
+	RSVDCTL_OPTIONS_RANGE,
+	{
+		.longName = "input",
+		.shortName = 'i',
+		.argInfo = POPT_ARG_STRING,
+		.arg = &io_opts.file,
+		.descrip = "File to read from; default standard input",
+		.argDescrip = "FILE",
+	},
+	POPT_TABLEEND
+};
+
+static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
+			     int fd, uint64_t offset, uint64_t length)
+{
+	uint8_t *buf = NULL;
+	NTSTATUS status;
+	ssize_t n;
+
+	buf = talloc_array(ctl->mem_ctx, uint8_t, RSVDCTL_CHUNK);
+	if (buf == NULL) {
+		return rsvdctl_error(ctl, "out of memory");
+	}
+
+	while (length > 0) {
+		n = read_data(fd, buf, MIN(length, RSVDCTL_CHUNK));
+		if (n == -1) {
+			return rsvdctl_error(ctl, "cannot read input: %s",
+					     strerror(errno));
+		}
+		if (n == 0) {
+			break;
+		}
+		if (n % disk->sector_size != 0) {
+			return rsvdctl_error(ctl, "the input is not a whole "
+					     "number of sectors of %"PRIu32
+					     " bytes", disk->sector_size);
+		}
+		if ((uint64_t)n > disk->size - offset) {
+			return rsvdctl_error(ctl, "the input is longer than "
+					     "what is left of %s", disk->name);
+		}
+		status = disk->ops->write(disk, buf, n, offset);
+		if (!NT_STATUS_IS_OK(status)) {
+			return disk->ops->error(disk, status, "write");
+		}
+		offset += n;
+		length -= n;
+	}
+
+	status = disk->ops->flush(disk);
+	if (!NT_STATUS_IS_OK(status)) {
+		return disk->ops->error(disk, status, "flush");
+	}
+	return RSVDCTL_OK;
+}
+
+static int rsvdctl_write_run(struct rsvdctl *ctl)
+{
+	const char *target = rsvdctl_target(ctl);
+	struct rsvdctl_disk *disk = NULL;
+	uint64_t offset = 0, length = UINT64_MAX;
+	NTSTATUS status;
+	int fd = STDIN_FILENO;
+	int ret;
+
+	if (target == NULL ||
+	    !rsvdctl_size(ctl, "--offset", io_opts.offset, &offset) ||
+	    !rsvdctl_size(ctl, "--length", io_opts.length, &length)) {
+		return RSVDCTL_FAILED;
+	}
+	if (io_opts.file != NULL) {
+		fd = open(io_opts.file, O_RDONLY);
+		if (fd == -1) {
+			return rsvdctl_error(ctl, "cannot open %s: %s",
+					     io_opts.file, strerror(errno));
+		}
+	}
+
+	disk = rsvdctl_disk_open(ctl, target, true);
+	if (disk == NULL) {
+		return RSVDCTL_FAILED;
+	}
+	if (offset % disk->sector_size != 0) {
+		return rsvdctl_error(ctl, "--offset is not a multiple of the "
+				     "sector size, %"PRIu32" bytes",
+				     disk->sector_size);
+	}
+	if (offset > disk->size) {
+		return rsvdctl_error(ctl, "--offset is beyond the end of %s, "
+				     "which has %"PRIu64" bytes", target,
+				     disk->size);
+	}
+
+	ret = rsvdctl_write_all(ctl, disk, fd, offset, length);
+
+	status = disk->ops->close(disk);
+	if (!NT_STATUS_IS_OK(status) && ret == RSVDCTL_OK) {
+		ret = disk->ops->error(disk, status, "close");
+	}
+	return ret;
+}
+
+struct rsvdctl_command rsvdctl_write = {
+	.name = "write",
+	.args = "TARGET",
+	.summary = "copy onto a disk",
+	.options = write_options,
+	.remote = true,
+	.run = rsvdctl_write_run,
+};
