@@ -23,6 +23,16 @@ FRAGMENTS = ['source3/librpc/idl', 'source3/librpc', 'source3/modules']
 BEGIN, END = '# vfs_rsvd {\n', '# } vfs_rsvd\n'
 
 
+def check_idl():
+    """Samba's build wants them named, for its own are beside them."""
+    with open(os.path.join(TOP, 'source3/librpc/idl/wscript_build')) as names:
+        named = re.findall(r'\w+\.idl', names.read())
+    for path in glob.glob(os.path.join(TOP, 'source3/librpc/idl/*.idl')):
+        if os.path.basename(path) not in named:
+            sys.exit('./waf graft: source3/librpc/idl/wscript_build does not '
+                     'name ' + os.path.basename(path))
+
+
 def copy_files(tree):
     for pattern in FILES:
         for source in sorted(glob.glob(os.path.join(TOP, pattern))):
@@ -48,6 +58,7 @@ def add_fragment(tree, directory):
 def graft(tree):
     if not os.path.exists(os.path.join(tree, 'source3/modules/vfs_default.c')):
         sys.exit('./waf graft: %s is not a Samba source tree' % tree)
+    check_idl()
     copy_files(tree)
     for directory in FRAGMENTS:
         add_fragment(tree, directory)
