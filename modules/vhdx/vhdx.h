@@ -73,8 +73,9 @@ struct vhdx_extent {
 
 /**
  * Say where the bytes from *offset* on are: the one run that starts there, at
- * most *length* long. This is the fast path of smbd: no lock, and no system
- * call when the block is known to be mapped.
+ * most *length* long (it may end before another of the same kind begins).
+ * This is the fast path of smbd: no lock, and no system call when the block is
+ * known to be mapped.
  *
  * @param[in]  offset, length  bytes of the virtual disk, any alignment;
  *                             length > 0, the range is on the disk
@@ -86,6 +87,18 @@ struct vhdx_extent {
  */
 NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
 		  struct vhdx_extent *extent);
+
+/**
+ * vhdx_map() for who is going to write to the place in the file. As long as
+ * the headers do not say that the data has changed (MS-VHDX 2.2.2,
+ * DataWriteGuid), which is until the first vhdx_write_send() or vhdx_write()
+ * of anybody is done, everything is VHDX_EXTENT_ZERO: write with those.
+ *
+ * @return as vhdx_map(), and
+ *         NT_STATUS_MEDIA_WRITE_PROTECTED  the image is open read-only
+ */
+NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
+			struct vhdx_extent *extent);
 
 /**
  * Read or write a range of the virtual disk; a write allocates what it needs.

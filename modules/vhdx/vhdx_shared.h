@@ -8,6 +8,7 @@
 #define _VHDX_SHARED_H_
 
 #include "lib/dbwrap/dbwrap.h"
+#include "lib/util/data_blob.h"
 #include "librpc/gen_ndr/server_id.h"
 
 struct vhdx_shared;

@@ -1,0 +1,171 @@
+/*
+ * vfs_rsvd: VHDX as it is in the file
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Offsets and sizes are bytes, everything is little-endian (MS-VHDX 2).
+ */
+
+#ifndef _VHDX_FORMAT_H_
+#define _VHDX_FORMAT_H_
+
+#include "lib/util/bytearray.h"
+
+#define VHDX_KIB UINT64_C(1024)
+#define VHDX_MIB (1024 * VHDX_KIB)
+#define VHDX_TIB (1024 * 1024 * VHDX_MIB)
+
+/* 2.1: every object of the file starts at a multiple of this. */
+#define VHDX_ALIGNMENT VHDX_MIB
+
+/* 2.3: the log, and with it every change of metadata, counts in these. */
+#define VHDX_SECTOR_SIZE 4096
+
+/* 2.2: the five parts of the header section */
+#define VHDX_FILE_IDENTIFIER_OFFSET 0
+#define VHDX_HEADER_OFFSET(copy) ((1 + (uint64_t)(copy)) * 64 * VHDX_KIB)
+#define VHDX_REGION_TABLE_OFFSET(copy) ((3 + (uint64_t)(copy)) * 64 * VHDX_KIB)
+#define VHDX_HEADER_SECTION_SIZE VHDX_MIB
+
+/* 2.2.1 */
+#define VHDX_FILE_SIGNATURE UINT64_C(0x656C696678646876) /* "vhdxfile" */
+#define VHDX_FILE_CREATOR 8
+#define VHDX_FILE_CREATOR_SIZE 512
+#define VHDX_FILE_IDENTIFIER_SIZE 520
+
+/* 2.2.2 */
+#define VHDX_HEADER_SIGNATURE 0x64616568 /* "head" */
+#define VHDX_HEADER_SIZE 4096
+#define VHDX_HEADER_CHECKSUM 4
+#define VHDX_HEADER_SEQUENCE_NUMBER 8
+#define VHDX_HEADER_FILE_WRITE_GUID 16
+#define VHDX_HEADER_DATA_WRITE_GUID 32
+#define VHDX_HEADER_LOG_GUID 48
+#define VHDX_HEADER_LOG_VERSION 64
+#define VHDX_HEADER_VERSION 66
+#define VHDX_HEADER_LOG_LENGTH 68
+#define VHDX_HEADER_LOG_OFFSET 72
+
+/* 2.2.3 */
+#define VHDX_REGION_SIGNATURE 0x69676572 /* "regi" */
+#define VHDX_REGION_TABLE_SIZE (64 * VHDX_KIB)
+#define VHDX_REGION_CHECKSUM 4
+#define VHDX_REGION_ENTRY_COUNT 8
+#define VHDX_REGION_MAX_ENTRIES 2047
+#define VHDX_REGION_ENTRY(i) (16 + 32 * (size_t)(i))
+#define VHDX_REGION_ENTRY_GUID 0
+#define VHDX_REGION_ENTRY_FILE_OFFSET 16
+#define VHDX_REGION_ENTRY_LENGTH 24
+#define VHDX_REGION_ENTRY_REQUIRED 28
+
+/* 2.3.1.1 */
+#define VHDX_LOG_ENTRY_SIGNATURE 0x65676F6C /* "loge" */
+#define VHDX_LOG_ENTRY_HEADER_SIZE 64
+#define VHDX_LOG_ENTRY_CHECKSUM 4
+#define VHDX_LOG_ENTRY_LENGTH 8
+#define VHDX_LOG_ENTRY_TAIL 12
+#define VHDX_LOG_ENTRY_SEQUENCE_NUMBER 16
+#define VHDX_LOG_ENTRY_DESCRIPTOR_COUNT 24
+#define VHDX_LOG_ENTRY_RESERVED 28
+#define VHDX_LOG_ENTRY_LOG_GUID 32
+#define VHDX_LOG_ENTRY_FLUSHED_FILE_OFFSET 48
+#define VHDX_LOG_ENTRY_LAST_FILE_OFFSET 56
+
+/* 2.3.1.2, 2.3.1.3 */
+#define VHDX_LOG_ZERO_SIGNATURE 0x6F72657A /* "zero" */
+#define VHDX_LOG_DATA_SIGNATURE 0x63736564 /* "desc" */
+#define VHDX_LOG_DESCRIPTOR_SIZE 32
+#define VHDX_LOG_ZERO_RESERVED 4
+#define VHDX_LOG_ZERO_LENGTH 8
+#define VHDX_LOG_DATA_TRAILING_BYTES 4
+#define VHDX_LOG_DATA_LEADING_BYTES 8
+#define VHDX_LOG_DESCRIPTOR_FILE_OFFSET 16
+#define VHDX_LOG_DESCRIPTOR_SEQUENCE_NUMBER 24
+
+/* 2.3.1.4 */
+#define VHDX_LOG_SECTOR_SIGNATURE 0x61746164 /* "data" */
+#define VHDX_LOG_SECTOR_SEQUENCE_HIGH 4
+#define VHDX_LOG_SECTOR_DATA 8
+#define VHDX_LOG_SECTOR_SEQUENCE_LOW 4092
+
+/* 2.5.1 */
+#define VHDX_BAT_ENTRY_SIZE 8
+#define VHDX_BAT_STATE(entry) ((unsigned)((entry) & 7))
+#define VHDX_BAT_RESERVED(entry) ((entry) & UINT64_C(0xFFFF8))
+#define VHDX_BAT_FILE_OFFSET(entry) ((entry) & ~(VHDX_MIB - 1))
+#define VHDX_BAT_ENTRY(state, file_offset) ((file_offset) | (state))
+
+/* 2.5.1.1 */
+enum vhdx_payload_state {
+	VHDX_PAYLOAD_NOT_PRESENT = 0,
+	VHDX_PAYLOAD_UNDEFINED = 1,
+	VHDX_PAYLOAD_ZERO = 2,
+	VHDX_PAYLOAD_UNMAPPED = 3,
+	VHDX_PAYLOAD_FULLY_PRESENT = 6,
+	VHDX_PAYLOAD_PARTIALLY_PRESENT = 7,
+};
+
+/* 2.5.1.2 */
+enum vhdx_bitmap_state {
+	VHDX_BITMAP_NOT_PRESENT = 0,
+	VHDX_BITMAP_PRESENT = 6,
+};
+
+/* 2.4: bits of a sector bitmap block, one a logical sector */
+#define VHDX_SECTORS_PER_BITMAP (UINT64_C(1) << 23)
+
+/* 2.6.1 */
+#define VHDX_METADATA_SIGNATURE UINT64_C(0x617461646174656D) /* "metadata" */
+#define VHDX_METADATA_TABLE_SIZE (64 * VHDX_KIB)
+#define VHDX_METADATA_RESERVED 8
+#define VHDX_METADATA_ENTRY_COUNT 10
+#define VHDX_METADATA_RESERVED2 12
+#define VHDX_METADATA_RESERVED2_SIZE 20
+#define VHDX_METADATA_MAX_ENTRIES 2047
+#define VHDX_METADATA_MAX_USER_ENTRIES 1024
+#define VHDX_METADATA_MAX_ITEM_SIZE VHDX_MIB
+#define VHDX_METADATA_ENTRY(i) (32 + 32 * (size_t)(i))
+#define VHDX_METADATA_ENTRY_ITEM_ID 0
+#define VHDX_METADATA_ENTRY_OFFSET 16
+#define VHDX_METADATA_ENTRY_LENGTH 20
+#define VHDX_METADATA_ENTRY_FLAGS 24
+#define VHDX_METADATA_ENTRY_RESERVED2 28
+#define VHDX_METADATA_IS_USER 0x1
+#define VHDX_METADATA_IS_VIRTUAL_DISK 0x2
+#define VHDX_METADATA_IS_REQUIRED 0x4
+
+/* 2.6.2.1 */
+#define VHDX_FILE_PARAMETERS_LEAVE_BLOCKS_ALLOCATED 0x1
+#define VHDX_FILE_PARAMETERS_HAS_PARENT 0x2
+#define VHDX_MIN_BLOCK_SIZE VHDX_MIB
+#define VHDX_MAX_BLOCK_SIZE (256 * VHDX_MIB)
+
+/* 2.2.3.2 */
+#define VHDX_GUID_BAT \
+	{ 0x2DC27766, 0xF623, 0x4200, { 0x9D, 0x64 }, \
+	  { 0x11, 0x5E, 0x9B, 0xFD, 0x4A, 0x08 } }
+#define VHDX_GUID_METADATA \
+	{ 0x8B7CA206, 0x4790, 0x4B9A, { 0xB8, 0xFE }, \
+	  { 0x57, 0x5F, 0x05, 0x0F, 0x88, 0x6E } }
+
+/* 2.6.2 */
+#define VHDX_GUID_FILE_PARAMETERS \
+	{ 0xCAA16737, 0xFA36, 0x4D43, { 0xB3, 0xB6 }, \
+	  { 0x33, 0xF0, 0xAA, 0x44, 0xE7, 0x6B } }
+#define VHDX_GUID_VIRTUAL_DISK_SIZE \
+	{ 0x2FA54224, 0xCD1B, 0x4876, { 0xB2, 0x11 }, \
+	  { 0x5D, 0xBE, 0xD8, 0x3B, 0xF4, 0xB8 } }
+#define VHDX_GUID_VIRTUAL_DISK_ID \
+	{ 0xBECA12AB, 0xB2E6, 0x4523, { 0x93, 0xEF }, \
+	  { 0xC3, 0x09, 0xE0, 0x00, 0xC7, 0x46 } }
+#define VHDX_GUID_LOGICAL_SECTOR_SIZE \
+	{ 0x8141BF1D, 0xA96F, 0x4709, { 0xBA, 0x47 }, \
+	  { 0xF2, 0x33, 0xA8, 0xFA, 0xAB, 0x5F } }
+#define VHDX_GUID_PHYSICAL_SECTOR_SIZE \
+	{ 0xCDA348C7, 0x445D, 0x4471, { 0x9C, 0xC9 }, \
+	  { 0xE9, 0x88, 0x52, 0x51, 0xC5, 0x56 } }
+#define VHDX_GUID_PARENT_LOCATOR \
+	{ 0xA8D35F2D, 0xB30B, 0x454D, { 0xAB, 0xF7 }, \
+	  { 0xD3, 0xD8, 0x48, 0x34, 0xAB, 0x0C } }
+
+#endif /* _VHDX_FORMAT_H_ */

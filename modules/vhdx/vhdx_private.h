@@ -1,0 +1,358 @@
+/*
+ * vfs_rsvd: the insides of the VHDX engine
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#ifndef _VHDX_PRIVATE_H_
+#define _VHDX_PRIVATE_H_
+
+#include "modules/vhdx/vhdx.h"
+#include "modules/vhdx/vhdx_format.h"
+#include "modules/vhdx/vhdx_shared.h"
+#include "librpc/gen_ndr/vhdx_state.h"
+
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#endif
+
+/* For qsort(); Samba has one too, from 4.20 on. */
+#ifndef NUMERIC_CMP
+#define NUMERIC_CMP(a, b) (((a) > (b)) - ((a) < (b)))
+#endif
+
+/* What one open or check found wrong, in the order it was found. */
+struct vhdx_findings {
+	struct vhdx_check_finding *list;
+	size_t num;
+	size_t num_errors;
+};
+
+/* A piece of the file that belongs to one structure. */
+struct vhdx_range {
+	uint64_t offset;
+	uint64_t length;
+	const char *name;
+};
+
+/* The current header, MS-VHDX 2.2.2 */
+struct vhdx_header {
+	uint64_t sequence_number;
+	struct GUID file_write_guid;
+	struct GUID data_write_guid;
+	struct GUID log_guid;
+	uint16_t log_version;
+	uint16_t version;
+	uint32_t log_length;
+	uint64_t log_offset;
+};
+
+struct vhdx_bat_cache;
+struct vhdx_log_overlay;
+struct vhdx_sync;
+struct vhdx_alloc_queue;
+
+/*
+ * What a flush makes stable: a copy of how far the shared state was when the
+ * flush began. Everything in the record was written to the file before it
+ * was stored there, so a flush that begins after the record was read has it.
+ */
+struct vhdx_mark {
+	uint64_t session;
+	uint8_t header_step;
+	uint8_t log_step;
+	uint64_t growing_end;
+	uint64_t log_sequence;
+	uint32_t log_head;
+	uint32_t log_last_tail;
+};
+
+struct vhdx {
+	struct vhdx_storage *storage;
+	struct vhdx_shared *shared;
+	struct vhdx_state *own_state;	/* in place of shared */
+	bool read_only;
+
+	struct vhdx_geometry geometry;
+	uint64_t num_blocks;
+	unsigned block_shift;		/* log2 of the block size */
+	unsigned chunk_shift;		/* log2 of the chunk ratio */
+
+	struct vhdx_header header;	/* as it was when we opened */
+	uint8_t header_copy;
+	struct vhdx_range log;
+	struct vhdx_range bat;
+	struct vhdx_range metadata;
+	struct vhdx_range *regions;	/* all, also those we do not know */
+	size_t num_regions;
+	uint64_t file_size;		/* the file has at least this */
+
+	struct vhdx_log_overlay *overlay; /* a log not replayed in the file */
+	struct vhdx_bat_cache *bat_cache;
+
+	/* What we know of the shared state, see vhdx_state_refresh() */
+	uint64_t instance;
+	uint64_t session;
+	uint64_t map_generation;
+	int seqnum;
+	bool session_ready;		/* the headers allow data writes */
+	/*
+	 * We failed between writing a log entry and storing the record: the
+	 * entry at the head may be ours, see vhdx_log_recover().
+	 */
+	bool log_unsure;
+
+	struct vhdx_mark stable;	/* by the last flush of ours */
+	struct vhdx_sync *sync;
+	struct vhdx_alloc_queue *alloc_queue;
+};
+
+/* vhdx_file.c: the storage, complete or not at all */
+
+NTSTATUS vhdx_errno_status(int err);
+/* Exactly length bytes; beyond the end is NT_STATUS_END_OF_FILE */
+NTSTATUS vhdx_file_read(struct vhdx_storage *storage, void *buf,
+			size_t length, uint64_t offset);
+NTSTATUS vhdx_file_write(struct vhdx_storage *storage, const void *buf,
+			 size_t length, uint64_t offset);
+NTSTATUS vhdx_file_flush(struct vhdx_storage *storage);
+NTSTATUS vhdx_file_resize(struct vhdx_storage *storage, uint64_t size);
+NTSTATUS vhdx_file_size(struct vhdx_storage *storage, uint64_t *size);
+/* Zeros in the file, giving the space back where give_back and possible. */
+NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
+			uint64_t length, bool give_back);
+
+/* vhdx_crc.c */
+
+/* Start and go on with crc = 0, as with crc32() of zlib. */
+uint32_t vhdx_crc32c(uint32_t crc, const void *buf, size_t length);
+/* Of a structure whose 4 bytes at checksum_offset count as zero */
+uint32_t vhdx_checksum(const uint8_t *buf, size_t length,
+		       size_t checksum_offset);
+
+/* vhdx_guid.c */
+
+struct GUID vhdx_guid_pull(const uint8_t *buf);
+void vhdx_guid_push(uint8_t *buf, const struct GUID *guid);
+
+/* vhdx_findings.c */
+
+/* field and rule are copied; structure is a constant */
+void vhdx_find(struct vhdx_findings *findings, bool is_error,
+	       const char *structure, const char *field,
+	       const char *rule, ...) PRINTF_ATTRIBUTE(5, 6);
+char *vhdx_findings_reason(TALLOC_CTX *mem_ctx,
+			   const struct vhdx_findings *findings);
+
+/* vhdx_header.c */
+
+NTSTATUS vhdx_file_identifier_load(struct vhdx *image,
+				   struct vhdx_findings *findings);
+NTSTATUS vhdx_header_load(struct vhdx *image, struct vhdx_findings *findings);
+void vhdx_header_push(uint8_t buf[VHDX_HEADER_SIZE],
+		      const struct vhdx_header *header);
+/*
+ * Write the header copy that is not header_copy from the state, with the next
+ * sequence number; see vhdx_alloc.c for when the other one may be next.
+ */
+NTSTATUS vhdx_header_write(struct vhdx *image, struct vhdx_state *state);
+/* Both copies, each flushed: MS-VHDX 2.2.2.1 in one go. */
+NTSTATUS vhdx_header_write_both(struct vhdx *image, struct vhdx_state *state);
+
+/* vhdx_region.c */
+
+NTSTATUS vhdx_region_load(struct vhdx *image, struct vhdx_findings *findings);
+/* The structure that has bytes of the range, or NULL */
+const char *vhdx_region_overlap(const struct vhdx *image, uint64_t offset,
+				uint64_t length);
+
+/* vhdx_metadata.c */
+
+NTSTATUS vhdx_metadata_load(struct vhdx *image,
+			    struct vhdx_findings *findings);
+
+/* vhdx_space.c: who has which MiB of the file */
+
+struct vhdx_space;
+
+/* Knows [base, base + length); what is taken elsewhere is not looked at. */
+struct vhdx_space *vhdx_space_new(TALLOC_CTX *mem_ctx, uint64_t base,
+				  uint64_t length);
+/* False if somebody has a part of it already; it is taken in any case. */
+bool vhdx_space_take(struct vhdx_space *space, uint64_t offset,
+		     uint64_t length);
+/* Bytes that nobody took */
+uint64_t vhdx_space_free(const struct vhdx_space *space);
+
+/* vhdx_bat.c */
+
+/* What a BAT entry comes to. Places in the file are multiples of 1 MiB. */
+#define VHDX_PLACE_NONE 0	/* reads as zeros */
+#define VHDX_PLACE_BAD 1	/* breaks a rule */
+
+static inline bool vhdx_place_is_mapped(uint64_t place)
+{
+	return place > VHDX_PLACE_BAD;
+}
+
+/* The entry of a payload block in the BAT, MS-VHDX 2.5 */
+static inline uint64_t vhdx_bat_index(const struct vhdx *image, uint64_t block)
+{
+	return block + (block >> image->chunk_shift);
+}
+
+uint64_t vhdx_bat_num_entries(const struct vhdx *image);
+NTSTATUS vhdx_bat_init(struct vhdx *image);
+/* Bytes of the block that must be in the file: all, but for the last one */
+uint64_t vhdx_bat_block_length(const struct vhdx *image, uint64_t block);
+/*
+ * The place of an entry. Broken rules go to findings, which may be NULL.
+ */
+uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
+			      uint64_t entry, struct vhdx_findings *findings);
+/*
+ * Where a block is. *known_fresh is the sector of the BAT, if any, that was
+ * read in this call of vhdx_map(), UINT64_MAX at first: entries that are not
+ * mapped are only believed from there.
+ */
+NTSTATUS vhdx_bat_place(struct vhdx *image, uint64_t block,
+			uint64_t *known_fresh, uint64_t *place);
+/* The sector of the BAT (an index) as it is in the file now */
+NTSTATUS vhdx_bat_sector_read(struct vhdx *image, uint64_t sector,
+			      uint8_t buf[VHDX_SECTOR_SIZE]);
+/* A sector has changed: keep what is cached of it right. */
+void vhdx_bat_sector_changed(struct vhdx *image, uint64_t sector,
+			     const uint8_t buf[VHDX_SECTOR_SIZE]);
+void vhdx_bat_forget(struct vhdx *image);
+/*
+ * Every rule of one entry, whatever it is about; index counts the entries as
+ * they are in the table. Blocks are taken from space.
+ */
+void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
+			  struct vhdx_space *space,
+			  struct vhdx_findings *findings);
+/* Check the whole table when that is cheap. */
+NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings);
+
+/* vhdx_log.c */
+
+/* One 4 KiB sector that a log entry changes */
+struct vhdx_log_update {
+	uint64_t file_offset;
+	uint8_t *sector;
+};
+
+/*
+ * Find the active sequence of the log that the header names, and make
+ * vhdx_metadata_read() see the file as it is after its replay.
+ */
+NTSTATUS vhdx_log_load(struct vhdx *image, struct vhdx_findings *findings);
+/* Write what vhdx_log_load() found to where it belongs; nothing flushed. */
+NTSTATUS vhdx_log_replay(struct vhdx *image);
+size_t vhdx_log_num_entries(const struct vhdx *image);
+/* LastFileOffset of the active sequence, 0 without one */
+uint64_t vhdx_log_last_file_offset(const struct vhdx *image);
+/* Does a log that is not replayed in the file write into the range? */
+bool vhdx_log_covers(const struct vhdx *image, uint64_t offset,
+		     uint64_t length);
+/* vhdx_file_read() of metadata, through the log when it is not replayed */
+NTSTATUS vhdx_metadata_read(struct vhdx *image, void *buf, size_t length,
+			    uint64_t offset);
+/* The first entry of a session, empty, at the start of the log */
+NTSTATUS vhdx_log_start(struct vhdx *image, struct vhdx_state *state);
+/* How many updates one entry may have, so that the log can never be stuck */
+size_t vhdx_log_max_updates(const struct vhdx *image);
+/* Is there room for an entry; NT_STATUS_RETRY: after a flush */
+NTSTATUS vhdx_log_make_room(struct vhdx *image, struct vhdx_state *state,
+			    size_t num_updates, bool *changed);
+NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
+			 const struct vhdx_log_update *updates,
+			 size_t num_updates);
+/* More than half of the log waits for a flush. */
+bool vhdx_log_wants_flush(const struct vhdx *image,
+			  const struct vhdx_state *state);
+/* Finish what a process that died under the lock has begun. */
+NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
+			  bool *changed);
+
+/* vhdx_shared.c */
+
+typedef NTSTATUS (*vhdx_state_fn)(struct vhdx *image,
+				  struct vhdx_state *state, bool *changed,
+				  void *private_data);
+/*
+ * Run fn under the lock of the record. The state is stored when *changed,
+ * also when fn failed: fn changes it only after the file. An error to store
+ * wins.
+ */
+NTSTATUS vhdx_state_locked(struct vhdx *image, vhdx_state_fn fn,
+			   void *private_data);
+/* A copy of the state, without lock */
+NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
+			 uint64_t *map_generation);
+NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum);
+bool vhdx_state_has_writer(struct vhdx *image, const struct vhdx_state *state);
+NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state);
+bool vhdx_state_is_user(struct vhdx *image, const struct vhdx_state *state);
+void vhdx_state_leave(struct vhdx *image, struct vhdx_state *state);
+bool vhdx_state_is_shared(const struct vhdx *image,
+			  const struct vhdx_state *state);
+/* The number that changes with the record, or 0 */
+int vhdx_shared_seqnum(struct vhdx_shared *shared);
+
+/* Notice what others did, before anything cached is used. */
+static inline NTSTATUS vhdx_state_refresh(struct vhdx *image)
+{
+	int seqnum;
+
+	if (image->shared == NULL) {
+		return NT_STATUS_OK;
+	}
+	seqnum = vhdx_shared_seqnum(image->shared);
+	if (seqnum != 0 && seqnum == image->seqnum) {
+		return NT_STATUS_OK;
+	}
+	return vhdx_state_refresh_slow(image, seqnum);
+}
+
+/* vhdx_flush.c: one flush for all who wait for one */
+
+NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark);
+void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark);
+/* Put what our last flush made stable into the state; under the lock. */
+void vhdx_mark_apply(struct vhdx *image, struct vhdx_state *state,
+		     bool *changed);
+struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
+				  struct tevent_context *ev,
+				  struct vhdx *image);
+NTSTATUS vhdx_sync_recv(struct tevent_req *req);
+NTSTATUS vhdx_sync(struct vhdx *image);
+
+/* vhdx_alloc.c */
+
+/* Begin a session: the state of the first writer, under the lock. */
+NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state);
+/* End it: the last writer leaves, under the lock. */
+NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state);
+/*
+ * Make a range writable: the session has begun and, unless length is 0,
+ * every block of the range is in the file.
+ */
+struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image, uint64_t offset,
+				   uint64_t length);
+NTSTATUS vhdx_alloc_recv(struct tevent_req *req);
+NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length);
+
+/* vhdx_open.c */
+
+/* Not 0, and not seen before */
+uint64_t vhdx_unique_number(void);
+/* Everything but the BAT's entries and the users; changes nothing. */
+NTSTATUS vhdx_load(struct vhdx *image, bool with_log,
+		   struct vhdx_findings *findings);
+bool vhdx_range_is_valid(const struct vhdx *image, uint64_t offset,
+			 uint64_t length);
+
+#endif /* _VHDX_PRIVATE_H_ */
