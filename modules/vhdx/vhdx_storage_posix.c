@@ -1,0 +1,279 @@
+/*
+ * vfs_rsvd: an image in a POSIX file
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "system/filesys.h"
+#include <sys/stat.h>
+#include "lib/pthreadpool/pthreadpool_tevent.h"
+#include "modules/vhdx/vhdx_storage.h"
+
+/* A system call each; more than a disk can do at the same time is waste. */
+#define MAX_THREADS 16
+
+struct posix_storage {
+	struct vhdx_storage storage;
+	struct pthreadpool_tevent *pool;
+	int fd;
+};
+
+static ssize_t posix_pread(void *private_data, void *buf, size_t length,
+			   off_t offset)
+{
+	struct posix_storage *posix = private_data;
+
+	return pread(posix->fd, buf, length, offset);
+}
+
+static ssize_t posix_pwrite(void *private_data, const void *buf,
+			    size_t length, off_t offset)
+{
+	struct posix_storage *posix = private_data;
+
+	return pwrite(posix->fd, buf, length, offset);
+}
+
+static int posix_fsync(void *private_data)
+{
+	struct posix_storage *posix = private_data;
+
+	return fsync(posix->fd);
+}
+
+static int posix_ftruncate(void *private_data, off_t length)
+{
+	struct posix_storage *posix = private_data;
+
+	return ftruncate(posix->fd, length);
+}
+
+static off_t posix_size(void *private_data)
+{
+	struct posix_storage *posix = private_data;
+	struct stat st;
+
+	if (fstat(posix->fd, &st) == -1) {
+		return -1;
+	}
+	if (S_ISBLK(st.st_mode)) {
+		return lseek(posix->fd, 0, SEEK_END);
+	}
+	return st.st_size;
+}
+
+static int posix_punch_hole(void *private_data, off_t offset, off_t length)
+{
+#if defined(HAVE_FALLOCATE) && defined(FALLOC_FL_PUNCH_HOLE)
+	struct posix_storage *posix = private_data;
+
+	return fallocate(posix->fd, FALLOC_FL_PUNCH_HOLE |
+			 FALLOC_FL_KEEP_SIZE, offset, length);
+#else
+	errno = EOPNOTSUPP;
+	return -1;
+#endif
+}
+
+/* One system call in a thread */
+struct posix_job {
+	int fd;
+	void (*run)(struct posix_job *job);
+	void *buf;
+	size_t length;
+	off_t offset;
+	ssize_t ret;
+	int err;
+};
+
+static void job_pread(struct posix_job *job)
+{
+	job->ret = pread(job->fd, job->buf, job->length, job->offset);
+}
+
+static void job_pwrite(struct posix_job *job)
+{
+	job->ret = pwrite(job->fd, job->buf, job->length, job->offset);
+}
+
+static void job_fsync(struct posix_job *job)
+{
+	job->ret = fsync(job->fd);
+}
+
+/* In a thread: nothing of talloc here. */
+static void job_run(void *private_data)
+{
+	struct posix_job *job = private_data;
+
+	job->run(job);
+	job->err = errno;
+}
+
+/* A job that a thread has cannot be taken back. */
+static int job_destructor(struct posix_job *job)
+{
+	return -1;
+}
+
+static void job_done(struct tevent_req *subreq)
+{
+	struct tevent_req *req = tevent_req_callback_data(subreq,
+							  struct tevent_req);
+	struct posix_job *job = tevent_req_data(req, struct posix_job);
+	int ret;
+
+	ret = pthreadpool_tevent_job_recv(subreq);
+	TALLOC_FREE(subreq);
+	talloc_set_destructor(job, NULL);
+	if (ret == EAGAIN) {
+		/* No thread to be had: the caller has to wait for it. */
+		job_run(job);
+	} else if (ret != 0) {
+		job->ret = -1;
+		job->err = ret;
+	}
+	tevent_req_done(req);
+}
+
+static struct tevent_req *job_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct posix_storage *posix,
+				   const struct posix_job *template)
+{
+	struct tevent_req *req = NULL;
+	struct tevent_req *subreq = NULL;
+	struct posix_job *job = NULL;
+
+	req = tevent_req_create(mem_ctx, &job, struct posix_job);
+	if (req == NULL) {
+		return NULL;
+	}
+	*job = *template;
+	job->fd = posix->fd;
+	subreq = pthreadpool_tevent_job_send(job, ev, posix->pool, job_run,
+					     job);
+	if (tevent_req_nomem(subreq, req)) {
+		return tevent_req_post(req, ev);
+	}
+	tevent_req_set_callback(subreq, job_done, req);
+	talloc_set_destructor(job, job_destructor);
+	return req;
+}
+
+static ssize_t job_recv(struct tevent_req *req, int *err)
+{
+	struct posix_job *job = tevent_req_data(req, struct posix_job);
+	enum tevent_req_state state;
+	uint64_t error;
+	ssize_t ret;
+
+	if (tevent_req_is_error(req, &state, &error)) {
+		*err = ENOMEM;
+		tevent_req_received(req);
+		return -1;
+	}
+	ret = job->ret;
+	if (ret == -1) {
+		*err = job->err;
+	}
+	tevent_req_received(req);
+	return ret;
+}
+
+static struct tevent_req *posix_pread_send(TALLOC_CTX *mem_ctx,
+					   struct tevent_context *ev,
+					   void *private_data, void *buf,
+					   size_t length, off_t offset)
+{
+	struct posix_job job = {
+		.run = job_pread,
+		.buf = buf,
+		.length = length,
+		.offset = offset,
+	};
+
+	return job_send(mem_ctx, ev, private_data, &job);
+}
+
+static struct tevent_req *posix_pwrite_send(TALLOC_CTX *mem_ctx,
+					    struct tevent_context *ev,
+					    void *private_data,
+					    const void *buf, size_t length,
+					    off_t offset)
+{
+	struct posix_job job = {
+		.run = job_pwrite,
+		.buf = discard_const(buf),
+		.length = length,
+		.offset = offset,
+	};
+
+	return job_send(mem_ctx, ev, private_data, &job);
+}
+
+static struct tevent_req *posix_fsync_send(TALLOC_CTX *mem_ctx,
+					   struct tevent_context *ev,
+					   void *private_data)
+{
+	struct posix_job job = { .run = job_fsync };
+
+	return job_send(mem_ctx, ev, private_data, &job);
+}
+
+static int posix_fsync_recv(struct tevent_req *req, int *err)
+{
+	return job_recv(req, err);
+}
+
+static const struct vhdx_storage_ops posix_ops = {
+	.pread = posix_pread,
+	.pwrite = posix_pwrite,
+	.fsync = posix_fsync,
+	.ftruncate = posix_ftruncate,
+	.size = posix_size,
+	.punch_hole = posix_punch_hole,
+	.pread_send = posix_pread_send,
+	.pread_recv = job_recv,
+	.pwrite_send = posix_pwrite_send,
+	.pwrite_recv = job_recv,
+	.fsync_send = posix_fsync_send,
+	.fsync_recv = posix_fsync_recv,
+};
+
+static int posix_storage_destructor(struct posix_storage *posix)
+{
+	close(posix->fd);
+	return 0;
+}
+
+int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
+			    struct vhdx_storage **storage)
+{
+	struct posix_storage *posix = NULL;
+	int ret;
+
+	posix = talloc_zero(mem_ctx, struct posix_storage);
+	if (posix == NULL) {
+		return ENOMEM;
+	}
+	ret = pthreadpool_tevent_init(posix, MAX_THREADS, &posix->pool);
+	if (ret != 0) {
+		TALLOC_FREE(posix);
+		return ret;
+	}
+	posix->fd = open(path, flags | O_CLOEXEC, 0666);
+	if (posix->fd == -1) {
+		ret = errno;
+		TALLOC_FREE(posix);
+		return ret;
+	}
+	posix->storage = (struct vhdx_storage) {
+		.ops = &posix_ops,
+		.private_data = posix,
+	};
+	talloc_set_destructor(posix, posix_storage_destructor);
+	*storage = &posix->storage;
+	return 0;
+}
