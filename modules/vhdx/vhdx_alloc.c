@@ -1,0 +1,791 @@
+/*
+ * vfs_rsvd: giving blocks a place in the file
+ *
+ * Any number of processes do this at the same time, any of them can be killed
+ * between any two lines of this, and the power can go at any time, with every
+ * subset of the writes since the last flush lost or torn. What always holds:
+ *
+ * A1 A block is only ever given space at the end of the file that nobody had
+ *    before: it reads as zeros. A session starts behind the end of the file as
+ *    it finds it, since a power cut can have taken back the entry of a block
+ *    whose payload is there. What is lost that way, and what a crash leaves
+ *    of a reservation, is a hole that vhdx_check() calls leaked.
+ * A2 The file was flushed with its new size before any log entry or BAT entry
+ *    names a place in it (stable_end): an image can always be opened.
+ * A3 The BAT entry, and so zeros, is there before the payload is written. Who
+ *    reads meanwhile gets zeros or what is written.
+ * A4 BAT, log and headers are changed, and the record stored, under the lock
+ *    of the record. A process stores what it did after it did it. So the next
+ *    one finds either nothing to do, or repeats a step that can be repeated,
+ *    or a finished log entry at the head that the record does not know
+ *    (L5 in vhdx_log.c).
+ * A5 Nobody flushes under the lock, but who opens first and who closes last.
+ *    Where a step needs something to be stable first, the record says that it
+ *    was written; whoever comes has it flushed, by itself, and then takes the
+ *    next step. So there is nobody to wait for.
+ * A6 header_copy is a header that a power cut cannot take; only the other one
+ *    is written.
+ *
+ * The steps of a session, each one after a flush of the one before:
+ *
+ *    headers  OLD      -> WRITTEN  new FileWriteGuid and DataWriteGuid
+ *             WRITTEN  -> READY    the same in the second copy
+ *    log      NONE     -> WRITTEN  the first entry (L1)
+ *             WRITTEN  -> NAMED    its LogGuid in one header
+ *             NAMED    -> READY    and in the other
+ *    space    ftruncate to growing_end -> stable_end
+ *
+ * Only NOT_PRESENT (or any other state without a place) -> FULLY_PRESENT is
+ * done here. What will also be needed for the others:
+ *
+ *  - FULLY_PRESENT -> UNMAPPED, ZERO, NOT_PRESENT (trim), and moving a block:
+ *    store a new map_generation under the lock, before the place is used for
+ *    anything else; other processes drop what they have cached when they see
+ *    it. A place can be used again only when the BAT change is flushed, the
+ *    I/O that others translated before is done (each user's entry in the
+ *    record would say which generation it has seen), and the space is zeros
+ *    again, flushed (punched).
+ *  - -> PARTIALLY_PRESENT and bitmaps: 2.2.2 of the differencing image: the
+ *    bit only after the payload, with a flush between.
+ *  - a smaller or larger disk: the geometry is cached by everybody, so a new
+ *    map_generation too.
+ *
+ * A block in state UNMAPPED or UNDEFINED that still has a FileOffsetMB (others
+ * write such) gets a new place; the old one is then leaked, not shared.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "lib/util/dlinklist.h"
+#include "lib/util/tevent_ntstatus.h"
+#include "librpc/ndr/libndr.h"
+#include "modules/vhdx/vhdx_private.h"
+
+#define SECTOR VHDX_SECTOR_SIZE
+#define SECTOR_ENTRIES (SECTOR / VHDX_BAT_ENTRY_SIZE)
+
+/*
+ * The file grows by an eighth, at least by 64 MiB and by 16 blocks, at most
+ * by 4 GiB and by a whole disk: it is only holes until they are written to,
+ * and costs a flush.
+ */
+#define MIN_GROWTH (64 * VHDX_MIB)
+#define MIN_GROWTH_BLOCKS 16
+#define MAX_GROWTH (4096 * VHDX_MIB)
+
+/* The blocks one request needs: [next, end) */
+struct alloc_want {
+	struct alloc_want *prev, *next;
+	uint64_t next_block;
+	uint64_t end_block;
+};
+
+enum alloc_result {
+	ALLOC_DONE,	/* all have what they want */
+	ALLOC_AGAIN,	/* some of it; the lock was held long enough */
+	ALLOC_FLUSH,	/* again after a flush */
+};
+
+struct alloc_step {
+	struct alloc_want *wants;
+	enum alloc_result result;
+	bool prefetch;	/* something to flush that nobody waits for */
+};
+
+/* What one log entry is going to change */
+struct alloc_batch {
+	struct vhdx_log_update *updates;
+	uint64_t *sectors;	/* of the BAT, by index */
+	bool *dirty;
+	size_t num;
+	size_t max;
+	uint64_t next_free;
+	bool need_space;
+};
+
+static uint64_t align_up(uint64_t n)
+{
+	return (n + VHDX_ALIGNMENT - 1) & ~(VHDX_ALIGNMENT - 1);
+}
+
+NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state)
+{
+	uint64_t size;
+	NTSTATUS status;
+
+	status = vhdx_file_size(image->storage, &size);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	state->session = vhdx_unique_number();
+	state->header_step = VHDX_HEADER_OLD;
+	state->log_step = VHDX_LOG_NONE;
+	state->log_guid = GUID_zero();
+	state->first_free = align_up(size);		/* A1 */
+	state->next_free = state->first_free;
+	state->stable_end = size & ~(VHDX_ALIGNMENT - 1);
+	state->growing_end = state->stable_end;
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state)
+{
+	NTSTATUS status;
+
+	if (state->log_step != VHDX_LOG_NONE) {
+		status = vhdx_file_flush(image->storage);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (state->log_step == VHDX_LOG_NAMED) {
+			/* The flush has just made the newer copy stable. */
+			state->header_copy = 1 - state->header_copy;
+		}
+		state->log_guid = GUID_zero();
+		status = vhdx_header_write_both(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	/* The log is not named any more: see vhdx_log.c for why only now. */
+	if (state->growing_end > state->next_free) {
+		status = vhdx_file_resize(image->storage, state->next_free);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	state->session = 0;
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS header_step(struct vhdx *image, struct vhdx_state *state,
+			    bool *changed)
+{
+	NTSTATUS status;
+
+	switch (state->header_step) {
+	case VHDX_HEADER_OLD:
+		state->file_write_guid = GUID_random();
+		state->data_write_guid = GUID_random();
+		status = vhdx_header_write(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		state->header_step = VHDX_HEADER_WRITTEN;
+		*changed = true;
+		return NT_STATUS_RETRY;
+	case VHDX_HEADER_WRITTEN:
+		if (image->stable.session != state->session ||
+		    image->stable.header_step < VHDX_HEADER_WRITTEN) {
+			return NT_STATUS_RETRY;
+		}
+		state->header_copy = 1 - state->header_copy;
+		status = vhdx_header_write(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			state->header_copy = 1 - state->header_copy;
+			return status;
+		}
+		state->header_step = VHDX_HEADER_READY;
+		*changed = true;
+		return NT_STATUS_OK;
+	case VHDX_HEADER_READY:
+		break;
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS log_step(struct vhdx *image, struct vhdx_state *state,
+			 bool *changed)
+{
+	bool stable = image->stable.session == state->session &&
+		      image->stable.log_step >= state->log_step;
+	NTSTATUS status;
+
+	switch (state->log_step) {
+	case VHDX_LOG_NONE:
+		status = vhdx_log_start(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		state->log_step = VHDX_LOG_WRITTEN;
+		*changed = true;
+		return NT_STATUS_RETRY;
+	case VHDX_LOG_WRITTEN:
+		if (!stable) {
+			return NT_STATUS_RETRY;
+		}
+		status = vhdx_header_write(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		state->log_step = VHDX_LOG_NAMED;
+		*changed = true;
+		return NT_STATUS_RETRY;
+	case VHDX_LOG_NAMED:
+		if (!stable) {
+			return NT_STATUS_RETRY;
+		}
+		state->header_copy = 1 - state->header_copy;
+		status = vhdx_header_write(image, state);
+		if (!NT_STATUS_IS_OK(status)) {
+			state->header_copy = 1 - state->header_copy;
+			return status;
+		}
+		state->log_step = VHDX_LOG_READY;
+		state->log_tail = state->log_head;
+		state->log_flushed = state->log_sequence;
+		*changed = true;
+		return NT_STATUS_OK;
+	case VHDX_LOG_READY:
+		break;
+	}
+	return NT_STATUS_OK;
+}
+
+static uint64_t growth(const struct vhdx *image,
+		       const struct vhdx_state *state)
+{
+	uint64_t block_size = image->geometry.block_size;
+	uint64_t batch = align_up(state->next_free / 8);
+
+	batch = MAX(batch, MIN_GROWTH);
+	batch = MAX(batch, MIN_GROWTH_BLOCKS * block_size);
+	batch = MIN(batch, MAX_GROWTH);
+	return MIN(batch, image->num_blocks * block_size);
+}
+
+/* Make the file larger; it can be used after a flush. */
+static NTSTATUS space_grow(struct vhdx *image, struct vhdx_state *state,
+			   uint64_t want, bool *changed)
+{
+	uint64_t end = MAX(state->next_free, state->growing_end) +
+		       MAX(growth(image, state), want);
+	NTSTATUS status;
+
+	if (state->growing_end >= state->next_free + want) {
+		return NT_STATUS_OK;
+	}
+	status = vhdx_file_resize(image->storage, end);
+	if (!NT_STATUS_IS_OK(status)) {
+		/* Perhaps there is a limit that the smaller size keeps. */
+		end = state->next_free + want;
+		status = vhdx_file_resize(image->storage, end);
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	state->growing_end = end;
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+/* The sector of the BAT, read once for the whole batch; or NULL */
+static NTSTATUS batch_sector(struct vhdx *image, struct alloc_batch *batch,
+			     uint64_t sector, size_t *slot)
+{
+	NTSTATUS status;
+	size_t i;
+
+	for (i = 0; i < batch->num; i++) {
+		if (batch->sectors[i] == sector) {
+			*slot = i;
+			return NT_STATUS_OK;
+		}
+	}
+	if (batch->num == batch->max) {
+		return NT_STATUS_RETRY;
+	}
+	status = vhdx_bat_sector_read(image, sector,
+				      batch->updates[i].sector);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	batch->sectors[i] = sector;
+	batch->dirty[i] = false;
+	batch->updates[i].file_offset = image->bat.offset + sector * SECTOR;
+	batch->num += 1;
+	*slot = i;
+	return NT_STATUS_OK;
+}
+
+/* Look the block up in the file, and give it a place if it has none. */
+static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
+			    struct alloc_batch *batch, uint64_t block)
+{
+	uint64_t index = vhdx_bat_index(image, block);
+	uint64_t block_size = image->geometry.block_size;
+	uint8_t *entry = NULL;
+	uint64_t place;
+	NTSTATUS status;
+	size_t slot;
+
+	status = batch_sector(image, batch, index / SECTOR_ENTRIES, &slot);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	entry = batch->updates[slot].sector +
+		(index % SECTOR_ENTRIES) * VHDX_BAT_ENTRY_SIZE;
+	place = vhdx_bat_entry_place(image, block, PULL_LE_U64(entry, 0),
+				     NULL);
+	if (place == VHDX_PLACE_BAD) {
+		return NT_STATUS_FILE_CORRUPT_ERROR;
+	}
+	if (vhdx_place_is_mapped(place)) {
+		return NT_STATUS_OK;
+	}
+	if (batch->next_free + block_size > state->stable_end) {
+		batch->need_space = true;
+		return NT_STATUS_RETRY;
+	}
+	PUSH_LE_U64(entry, 0, VHDX_BAT_ENTRY(VHDX_PAYLOAD_FULLY_PRESENT,
+					     batch->next_free));
+	batch->dirty[slot] = true;
+	batch->next_free += block_size;
+	return NT_STATUS_OK;
+}
+
+static struct alloc_batch *batch_new(struct vhdx *image)
+{
+	size_t max = vhdx_log_max_updates(image);
+	struct alloc_batch *batch = NULL;
+	uint8_t *buf = NULL;
+	size_t i;
+
+	batch = talloc_zero(image, struct alloc_batch);
+	if (batch == NULL) {
+		return NULL;
+	}
+	batch->updates = talloc_array(batch, struct vhdx_log_update, max);
+	batch->sectors = talloc_array(batch, uint64_t, max);
+	batch->dirty = talloc_array(batch, bool, max);
+	buf = talloc_size(batch, max * SECTOR);
+	if (batch->updates == NULL || batch->sectors == NULL ||
+	    batch->dirty == NULL || buf == NULL) {
+		TALLOC_FREE(batch);
+		return NULL;
+	}
+	for (i = 0; i < max; i++) {
+		batch->updates[i].sector = buf + i * SECTOR;
+	}
+	batch->max = max;
+	return batch;
+}
+
+/* Keep the sectors that change; the others were only looked at. */
+static size_t batch_pack(struct vhdx *image, struct alloc_batch *batch)
+{
+	size_t num = 0;
+	size_t i;
+
+	for (i = 0; i < batch->num; i++) {
+		if (!batch->dirty[i]) {
+			vhdx_bat_sector_changed(image, batch->sectors[i],
+						batch->updates[i].sector);
+			continue;
+		}
+		batch->updates[num] = batch->updates[i];
+		batch->sectors[num] = batch->sectors[i];
+		num += 1;
+	}
+	return num;
+}
+
+/*
+ * One log entry's worth of blocks. The wants move on by what is mapped when
+ * this returns with NT_STATUS_OK.
+ */
+static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
+			    struct alloc_step *step, bool *changed)
+{
+	struct alloc_batch *batch = NULL;
+	struct alloc_want *want = NULL;
+	uint64_t old_next_free = state->next_free;
+	uint64_t block = 0;
+	NTSTATUS status;
+	size_t num;
+	size_t i;
+
+	status = vhdx_log_make_room(image, state,
+				    vhdx_log_max_updates(image), changed);
+	if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
+		step->result = ALLOC_FLUSH;
+		return NT_STATUS_OK;
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	batch = batch_new(image);
+	if (batch == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	batch->next_free = state->next_free;
+
+	for (want = step->wants; want != NULL; want = want->next) {
+		for (block = want->next_block; block < want->end_block;
+		     block++) {
+			status = batch_block(image, state, batch, block);
+			if (!NT_STATUS_IS_OK(status)) {
+				break;
+			}
+		}
+		if (!NT_STATUS_IS_OK(status)) {
+			break;
+		}
+	}
+	if (!NT_STATUS_IS_OK(status) &&
+	    !NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
+		goto done;
+	}
+
+	num = batch_pack(image, batch);
+	if (num > 0) {
+		state->next_free = batch->next_free;
+		status = vhdx_log_append(image, state, batch->updates, num);
+		if (!NT_STATUS_IS_OK(status)) {
+			state->next_free = old_next_free;
+			goto done;
+		}
+		*changed = true;
+		for (i = 0; i < num; i++) {
+			vhdx_bat_sector_changed(image, batch->sectors[i],
+						batch->updates[i].sector);
+		}
+	}
+
+	/* want is where it stopped, NULL if nowhere */
+	step->result = (want == NULL) ? ALLOC_DONE : ALLOC_AGAIN;
+	for (; step->wants != want; step->wants = step->wants->next) {
+		step->wants->next_block = step->wants->end_block;
+	}
+	if (want != NULL) {
+		want->next_block = block;
+	}
+	status = NT_STATUS_OK;
+	if (want != NULL && batch->need_space) {
+		uint64_t blocks = want->end_block - block;
+		uint64_t need = blocks * image->geometry.block_size;
+
+		need = MIN(need, MAX_GROWTH);
+		status = space_grow(image, state, need, changed);
+		step->result = ALLOC_FLUSH;
+	}
+done:
+	TALLOC_FREE(batch);
+	return status;
+}
+
+/* Half of a reservation is left: get the next while nobody has to wait. */
+static void space_prefetch(struct vhdx *image, struct vhdx_state *state,
+			   struct alloc_step *step, bool *changed)
+{
+	uint64_t left = state->stable_end - MIN(state->next_free,
+						state->stable_end);
+	NTSTATUS status;
+
+	if (left > growth(image, state) / 2 ||
+	    state->growing_end > state->stable_end) {
+		return;
+	}
+	status = space_grow(image, state,
+			    left + image->geometry.block_size, changed);
+	if (NT_STATUS_IS_OK(status)) {
+		step->prefetch = true;
+	}
+	/* Who needs it will see the error. */
+}
+
+static NTSTATUS alloc_step_locked(struct vhdx *image,
+				  struct vhdx_state *state, bool *changed,
+				  void *private_data)
+{
+	struct alloc_step *step = private_data;
+	NTSTATUS status;
+
+	if (!vhdx_state_is_user(image, state)) {
+		/* Taken for dead: the image may be somebody else's now. */
+		return NT_STATUS_FILE_CLOSED;
+	}
+	vhdx_mark_apply(image, state, changed);
+	status = vhdx_log_recover(image, state, changed);
+	if (NT_STATUS_IS_OK(status)) {
+		status = header_step(image, state, changed);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		image->session_ready = true;
+		if (step->wants == NULL) {
+			step->result = ALLOC_DONE;
+			return NT_STATUS_OK;
+		}
+		status = log_step(image, state, changed);
+	}
+	if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
+		/* The same flush may as well make room for the blocks. */
+		if (step->wants != NULL &&
+		    state->header_step == VHDX_HEADER_READY) {
+			space_grow(image, state, image->geometry.block_size,
+				   changed);
+		}
+		step->result = ALLOC_FLUSH;
+		return NT_STATUS_OK;
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	status = blocks_step(image, state, step, changed);
+	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH) {
+		space_prefetch(image, state, step, changed);
+		step->prefetch |= vhdx_log_wants_flush(image, state);
+	}
+	return status;
+}
+
+/* All a range wants; whole blocks. */
+static struct alloc_want want_range(const struct vhdx *image, uint64_t offset,
+				    uint64_t length)
+{
+	return (struct alloc_want) {
+		.next_block = offset >> image->block_shift,
+		.end_block = ((offset + length - 1) >> image->block_shift) +
+			     1,
+	};
+}
+
+NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length)
+{
+	struct alloc_want want = { .next_block = 0 };
+	struct alloc_step step = { .wants = NULL };
+	NTSTATUS status;
+
+	if (length > 0) {
+		want = want_range(image, offset, length);
+		step.wants = &want;
+	}
+	do {
+		status = vhdx_state_locked(image, alloc_step_locked, &step);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (step.result == ALLOC_FLUSH) {
+			status = vhdx_sync(image);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+		}
+	} while (step.result != ALLOC_DONE);
+	return NT_STATUS_OK;
+}
+
+/*
+ * The asynchronous form: all requests of this process that wait go into the
+ * same step, so they share log entries and flushes.
+ */
+struct vhdx_alloc_queue {
+	struct vhdx *image;
+	struct vhdx_alloc_state *waiters;
+	struct tevent_immediate *im;
+	bool running;
+	struct tevent_req *prefetch;
+};
+
+struct vhdx_alloc_state {
+	struct vhdx_alloc_state *prev, *next;
+	struct tevent_req *req;
+	struct tevent_context *ev;
+	struct vhdx_alloc_queue *queue;
+	bool has_range;
+	struct alloc_want want;
+};
+
+static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
+		      void *private_data);
+
+static int alloc_state_destructor(struct vhdx_alloc_state *state)
+{
+	if (state->queue != NULL) {
+		DLIST_REMOVE(state->queue->waiters, state);
+		state->queue = NULL;
+	}
+	return 0;
+}
+
+static void waiter_finish(struct vhdx_alloc_state *state, NTSTATUS status)
+{
+	DLIST_REMOVE(state->queue->waiters, state);
+	state->queue = NULL;
+	/* Its callback may do anything, also free other waiters. */
+	tevent_req_defer_callback(state->req, state->ev);
+	if (NT_STATUS_IS_OK(status)) {
+		tevent_req_done(state->req);
+	} else {
+		tevent_req_nterror(state->req, status);
+	}
+}
+
+static bool waiter_is_served(const struct vhdx_alloc_state *state)
+{
+	if (!state->has_range) {
+		return state->queue->image->session_ready;
+	}
+	return state->want.next_block == state->want.end_block;
+}
+
+static void queue_schedule(struct vhdx_alloc_queue *queue)
+{
+	if (queue->waiters == NULL) {
+		queue->running = false;
+		return;
+	}
+	queue->running = true;
+	tevent_schedule_immediate(queue->im, queue->waiters->ev, queue_run,
+				  queue);
+}
+
+static void prefetch_done(struct tevent_req *subreq)
+{
+	struct vhdx_alloc_queue *queue = tevent_req_callback_data(
+		subreq, struct vhdx_alloc_queue);
+
+	/* An error shows again when somebody needs it. */
+	TALLOC_FREE(subreq);
+	queue->prefetch = NULL;
+}
+
+static void queue_prefetch(struct vhdx_alloc_queue *queue,
+			   struct tevent_context *ev)
+{
+	if (queue->prefetch != NULL) {
+		return;
+	}
+	queue->prefetch = vhdx_sync_send(queue, ev, queue->image);
+	if (queue->prefetch != NULL) {
+		tevent_req_set_callback(queue->prefetch, prefetch_done,
+					queue);
+	}
+}
+
+static void queue_fail(struct vhdx_alloc_queue *queue, NTSTATUS status)
+{
+	while (queue->waiters != NULL) {
+		waiter_finish(queue->waiters, status);
+	}
+	queue->running = false;
+}
+
+static void queue_flushed(struct tevent_req *subreq)
+{
+	struct vhdx_alloc_queue *queue = tevent_req_callback_data(
+		subreq, struct vhdx_alloc_queue);
+	NTSTATUS status;
+
+	status = vhdx_sync_recv(subreq);
+	TALLOC_FREE(subreq);
+	if (!NT_STATUS_IS_OK(status)) {
+		queue_fail(queue, status);
+		return;
+	}
+	queue_schedule(queue);
+}
+
+static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
+		      void *private_data)
+{
+	struct vhdx_alloc_queue *queue = private_data;
+	struct alloc_step step = { .wants = NULL };
+	struct vhdx_alloc_state *waiter = NULL;
+	struct vhdx_alloc_state *next = NULL;
+	struct tevent_req *subreq = NULL;
+	NTSTATUS status;
+
+	/* A list of its own for the step, which takes off what is served. */
+	for (waiter = queue->waiters; waiter != NULL; waiter = waiter->next) {
+		if (waiter->has_range) {
+			waiter->want.prev = NULL;
+			waiter->want.next = NULL;
+			DLIST_ADD_END(step.wants, &waiter->want);
+		}
+	}
+	status = vhdx_state_locked(queue->image, alloc_step_locked, &step);
+	if (!NT_STATUS_IS_OK(status)) {
+		queue_fail(queue, status);
+		return;
+	}
+	if (step.prefetch) {
+		queue_prefetch(queue, ev);
+	}
+	for (waiter = queue->waiters; waiter != NULL; waiter = next) {
+		next = waiter->next;
+		if (waiter_is_served(waiter)) {
+			waiter_finish(waiter, NT_STATUS_OK);
+		}
+	}
+	if (step.result != ALLOC_FLUSH || queue->waiters == NULL) {
+		queue_schedule(queue);
+		return;
+	}
+	subreq = vhdx_sync_send(queue, queue->waiters->ev, queue->image);
+	if (subreq == NULL) {
+		queue_fail(queue, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	tevent_req_set_callback(subreq, queue_flushed, queue);
+}
+
+static struct vhdx_alloc_queue *queue_get(struct vhdx *image)
+{
+	struct vhdx_alloc_queue *queue = image->alloc_queue;
+
+	if (queue != NULL) {
+		return queue;
+	}
+	queue = talloc_zero(image, struct vhdx_alloc_queue);
+	if (queue == NULL) {
+		return NULL;
+	}
+	queue->image = image;
+	queue->im = tevent_create_immediate(queue);
+	if (queue->im == NULL) {
+		TALLOC_FREE(queue);
+		return NULL;
+	}
+	image->alloc_queue = queue;
+	return queue;
+}
+
+struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image, uint64_t offset,
+				   uint64_t length)
+{
+	struct tevent_req *req = NULL;
+	struct vhdx_alloc_state *state = NULL;
+	struct vhdx_alloc_queue *queue = NULL;
+
+	req = tevent_req_create(mem_ctx, &state, struct vhdx_alloc_state);
+	if (req == NULL) {
+		return NULL;
+	}
+	queue = queue_get(image);
+	if (tevent_req_nomem(queue, req)) {
+		return tevent_req_post(req, ev);
+	}
+	state->req = req;
+	state->ev = ev;
+	state->queue = queue;
+	state->has_range = length > 0;
+	if (state->has_range) {
+		state->want = want_range(image, offset, length);
+	}
+	DLIST_ADD_END(queue->waiters, state);
+	talloc_set_destructor(state, alloc_state_destructor);
+
+	if (!queue->running) {
+		queue_schedule(queue);
+	}
+	return req;
+}
+
+NTSTATUS vhdx_alloc_recv(struct tevent_req *req)
+{
+	return tevent_req_simple_recv_ntstatus(req);
+}

@@ -1,0 +1,230 @@
+/*
+ * vfs_rsvd: one flush for all who wait for one
+ *
+ * Who asks for a flush while one is under way cannot use that one, it may
+ * have begun before their writes. All who came meanwhile share the next.
+ *
+ * Every flush, whoever wanted it for what, also says which log entries, which
+ * header and which file size are now stable (struct vhdx_mark).
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "lib/util/dlinklist.h"
+#include "lib/util/tevent_ntstatus.h"
+#include "modules/vhdx/vhdx_private.h"
+
+struct sync_waiter {
+	struct sync_waiter *prev, *next;
+	struct tevent_req *req;
+	struct tevent_context *ev;
+	struct vhdx_sync *sync;
+	bool served;	/* by the flush that is under way */
+};
+
+struct vhdx_sync {
+	struct vhdx *image;
+	struct sync_waiter *waiters;
+	struct vhdx_mark mark;
+	struct tevent_req *subreq;	/* the flush under way */
+};
+
+static void sync_start(struct vhdx_sync *sync);
+static void sync_done(struct tevent_req *subreq);
+
+NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark)
+{
+	uint64_t map_generation;
+
+	return vhdx_state_peek(image, mark, &map_generation);
+}
+
+/* A flush that began earlier can end later: everything only goes forward. */
+void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark)
+{
+	struct vhdx_mark *stable = &image->stable;
+
+	if (stable->session != mark->session) {
+		*stable = *mark;
+		return;
+	}
+	stable->header_step = MAX(stable->header_step, mark->header_step);
+	stable->log_step = MAX(stable->log_step, mark->log_step);
+	stable->growing_end = MAX(stable->growing_end, mark->growing_end);
+	if (mark->log_sequence > stable->log_sequence) {
+		stable->log_sequence = mark->log_sequence;
+		stable->log_head = mark->log_head;
+		stable->log_last_tail = mark->log_last_tail;
+	}
+}
+
+void vhdx_mark_apply(struct vhdx *image, struct vhdx_state *state,
+		     bool *changed)
+{
+	const struct vhdx_mark *stable = &image->stable;
+
+	if (stable->session != state->session) {
+		return;
+	}
+	if (stable->growing_end > state->stable_end) {
+		state->stable_end = stable->growing_end;
+		*changed = true;
+	}
+	if (state->log_step == VHDX_LOG_READY &&
+	    stable->log_step == VHDX_LOG_READY &&
+	    stable->log_sequence > state->log_flushed) {
+		/* L2, L3 in vhdx_log.c */
+		state->log_flushed = stable->log_sequence;
+		state->log_tail = stable->log_head;
+		state->log_free = stable->log_last_tail;
+		*changed = true;
+	}
+}
+
+static int sync_waiter_destructor(struct sync_waiter *waiter)
+{
+	if (waiter->sync != NULL) {
+		DLIST_REMOVE(waiter->sync->waiters, waiter);
+		waiter->sync = NULL;
+	}
+	return 0;
+}
+
+static void sync_finish(struct vhdx_sync *sync, bool served, NTSTATUS status)
+{
+	struct sync_waiter *waiter = NULL;
+	struct sync_waiter *next = NULL;
+
+	for (waiter = sync->waiters; waiter != NULL; waiter = next) {
+		next = waiter->next;
+		if (waiter->served != served) {
+			continue;
+		}
+		DLIST_REMOVE(sync->waiters, waiter);
+		waiter->sync = NULL;
+		/* Its callback may do anything, also free other waiters. */
+		tevent_req_defer_callback(waiter->req, waiter->ev);
+		if (NT_STATUS_IS_OK(status)) {
+			tevent_req_done(waiter->req);
+		} else {
+			tevent_req_nterror(waiter->req, status);
+		}
+	}
+}
+
+static void sync_start(struct vhdx_sync *sync)
+{
+	struct vhdx_storage *storage = sync->image->storage;
+	struct sync_waiter *waiter = NULL;
+	NTSTATUS status;
+
+	if (sync->waiters == NULL) {
+		return;
+	}
+	for (waiter = sync->waiters; waiter != NULL; waiter = waiter->next) {
+		waiter->served = true;
+	}
+	status = vhdx_mark_take(sync->image, &sync->mark);
+	if (!NT_STATUS_IS_OK(status)) {
+		sync_finish(sync, true, status);
+		return;
+	}
+	sync->subreq = storage->ops->fsync_send(sync, sync->waiters->ev,
+						storage->private_data);
+	if (sync->subreq == NULL) {
+		sync_finish(sync, true, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	tevent_req_set_callback(sync->subreq, sync_done, sync);
+}
+
+static void sync_done(struct tevent_req *subreq)
+{
+	struct vhdx_sync *sync = tevent_req_callback_data(subreq,
+							  struct vhdx_sync);
+	struct vhdx_storage *storage = sync->image->storage;
+	NTSTATUS status = NT_STATUS_OK;
+	int err = 0;
+	int ret;
+
+	ret = storage->ops->fsync_recv(subreq, &err);
+	TALLOC_FREE(subreq);
+	sync->subreq = NULL;
+	if (ret == -1) {
+		status = vhdx_errno_status(err);
+	} else {
+		vhdx_mark_reached(sync->image, &sync->mark);
+	}
+	sync_finish(sync, true, status);
+	sync_start(sync);
+}
+
+struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
+				  struct tevent_context *ev,
+				  struct vhdx *image)
+{
+	struct tevent_req *req = NULL;
+	struct sync_waiter *waiter = NULL;
+
+	req = tevent_req_create(mem_ctx, &waiter, struct sync_waiter);
+	if (req == NULL) {
+		return NULL;
+	}
+	if (image->sync == NULL) {
+		image->sync = talloc_zero(image, struct vhdx_sync);
+		if (tevent_req_nomem(image->sync, req)) {
+			return tevent_req_post(req, ev);
+		}
+		image->sync->image = image;
+	}
+	waiter->req = req;
+	waiter->ev = ev;
+	waiter->sync = image->sync;
+	DLIST_ADD_END(image->sync->waiters, waiter);
+	talloc_set_destructor(waiter, sync_waiter_destructor);
+
+	if (image->sync->subreq == NULL) {
+		sync_start(image->sync);
+	}
+	return req;
+}
+
+NTSTATUS vhdx_sync_recv(struct tevent_req *req)
+{
+	return tevent_req_simple_recv_ntstatus(req);
+}
+
+NTSTATUS vhdx_sync(struct vhdx *image)
+{
+	struct vhdx_mark mark;
+	NTSTATUS status;
+
+	status = vhdx_mark_take(image, &mark);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	status = vhdx_file_flush(image->storage);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	vhdx_mark_reached(image, &mark);
+	return NT_STATUS_OK;
+}
+
+struct tevent_req *vhdx_flush_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image)
+{
+	return vhdx_sync_send(mem_ctx, ev, image);
+}
+
+NTSTATUS vhdx_flush_recv(struct tevent_req *req)
+{
+	return vhdx_sync_recv(req);
+}
+
+NTSTATUS vhdx_flush(struct vhdx *image)
+{
+	return vhdx_sync(image);
+}
