@@ -1,0 +1,542 @@
+/*
+ * vfs_rsvd: the bytes of the disk
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "lib/util/tevent_ntstatus.h"
+#include "modules/vhdx/vhdx_private.h"
+
+/*
+ * How many blocks one vhdx_map() looks at: it must not take long, and who
+ * wants more asks again.
+ */
+#define MAX_RUN_BLOCKS 32768
+
+bool vhdx_range_is_valid(const struct vhdx *image, uint64_t offset,
+			 uint64_t length)
+{
+	uint64_t size = image->geometry.virtual_size;
+
+	return length > 0 && offset < size && length <= size - offset;
+}
+
+/*
+ * With a log that only we have replayed, in memory, the file may still be
+ * shorter than it says: what is missing is zeros.
+ */
+static NTSTATUS overlay_clip(struct vhdx *image, struct vhdx_extent *extent)
+{
+	uint64_t size;
+	NTSTATUS status;
+
+	if (vhdx_log_covers(image, extent->file_offset, extent->length)) {
+		/* 2.3: the log is not for payload. */
+		return NT_STATUS_FILE_CORRUPT_ERROR;
+	}
+	status = vhdx_file_size(image->storage, &size);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (extent->file_offset >= size) {
+		extent->kind = VHDX_EXTENT_ZERO;
+		extent->file_offset = 0;
+	} else {
+		extent->length = MIN(extent->length,
+				     size - extent->file_offset);
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
+			   uint64_t length, struct vhdx_extent *extent)
+{
+	uint64_t block_size = image->geometry.block_size;
+	uint64_t block = offset >> image->block_shift;
+	uint64_t in_block = offset & (block_size - 1);
+	uint64_t run = block_size - in_block;
+	uint64_t known_fresh = UINT64_MAX;
+	uint64_t first;
+	uint64_t i;
+	NTSTATUS status;
+
+	status = vhdx_bat_place(image, block, &known_fresh, &first);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	for (i = 1; run < length && i < MAX_RUN_BLOCKS; i++) {
+		uint64_t place;
+
+		status = vhdx_bat_place(image, block + i, &known_fresh,
+					&place);
+		if (!NT_STATUS_IS_OK(status)) {
+			/* Told to who comes to that block. */
+			break;
+		}
+		if (first == VHDX_PLACE_NONE && place != VHDX_PLACE_NONE) {
+			break;
+		}
+		if (first != VHDX_PLACE_NONE &&
+		    place != first + i * block_size) {
+			break;
+		}
+		run += block_size;
+	}
+	*extent = (struct vhdx_extent) {
+		.kind = VHDX_EXTENT_ZERO,
+		.length = MIN(run, length),
+	};
+	if (first != VHDX_PLACE_NONE) {
+		extent->kind = VHDX_EXTENT_FILE;
+		extent->file_offset = first + in_block;
+	}
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
+		  struct vhdx_extent *extent)
+{
+	NTSTATUS status;
+
+	if (!vhdx_range_is_valid(image, offset, length)) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	status = vhdx_state_refresh(image);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	status = map_blocks(image, offset, length, extent);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (image->overlay != NULL && extent->kind == VHDX_EXTENT_FILE) {
+		return overlay_clip(image, extent);
+	}
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
+			struct vhdx_extent *extent)
+{
+	NTSTATUS status;
+
+	if (image->read_only) {
+		return NT_STATUS_MEDIA_WRITE_PROTECTED;
+	}
+	status = vhdx_map(image, offset, length, extent);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (!image->session_ready) {
+		/* The header comes first: only vhdx_write_send() can do it. */
+		*extent = (struct vhdx_extent) {
+			.kind = VHDX_EXTENT_ZERO,
+			.length = length,
+		};
+	}
+	return NT_STATUS_OK;
+}
+
+/* Blocking */
+
+NTSTATUS vhdx_read(struct vhdx *image, void *buf, size_t length,
+		   uint64_t offset)
+{
+	uint8_t *p = buf;
+
+	if (length == 0) {
+		return NT_STATUS_OK;
+	}
+	if (!vhdx_range_is_valid(image, offset, length)) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	while (length > 0) {
+		struct vhdx_extent extent;
+		NTSTATUS status;
+
+		status = vhdx_map(image, offset, length, &extent);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (extent.kind == VHDX_EXTENT_ZERO) {
+			memset(p, 0, extent.length);
+		} else {
+			status = vhdx_file_read(image->storage, p,
+						extent.length,
+						extent.file_offset);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+		}
+		p += extent.length;
+		offset += extent.length;
+		length -= extent.length;
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS write_check(const struct vhdx *image, size_t length,
+			    uint64_t offset)
+{
+	if (image->read_only) {
+		return NT_STATUS_MEDIA_WRITE_PROTECTED;
+	}
+	if (!vhdx_range_is_valid(image, offset, length)) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
+		    uint64_t offset)
+{
+	const uint8_t *p = buf;
+	NTSTATUS status;
+
+	if (length == 0) {
+		return NT_STATUS_OK;
+	}
+	status = write_check(image, length, offset);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	while (length > 0) {
+		struct vhdx_extent extent;
+
+		status = vhdx_map_write(image, offset, length, &extent);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (extent.kind == VHDX_EXTENT_ZERO) {
+			status = vhdx_alloc(image, offset, extent.length);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+			continue;
+		}
+		status = vhdx_file_write(image->storage, p, extent.length,
+					 extent.file_offset);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		p += extent.length;
+		offset += extent.length;
+		length -= extent.length;
+	}
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
+{
+	/*
+	 * In place, so that nobody has to look anything up again. A disk
+	 * that leaves its blocks allocated keeps its space too.
+	 */
+	bool give_back = !image->geometry.leave_blocks_allocated;
+	NTSTATUS status;
+
+	if (length == 0) {
+		return NT_STATUS_OK;
+	}
+	status = write_check(image, length, offset);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	status = vhdx_state_refresh(image);
+	if (NT_STATUS_IS_OK(status) && !image->session_ready) {
+		status = vhdx_alloc(image, 0, 0);
+	}
+	while (NT_STATUS_IS_OK(status) && length > 0) {
+		struct vhdx_extent extent;
+
+		status = vhdx_map(image, offset, length, &extent);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (extent.kind == VHDX_EXTENT_FILE) {
+			status = vhdx_file_zero(image->storage,
+						extent.file_offset,
+						extent.length, give_back);
+		}
+		offset += extent.length;
+		length -= extent.length;
+	}
+	return status;
+}
+
+/*
+ * One run of a request on the storage, continued until it is complete. The
+ * request is its parent; it tells io_piece_done().
+ */
+struct io_piece {
+	struct io_state *io;
+	uint8_t *buf;
+	size_t length;
+	uint64_t file_offset;
+};
+
+struct io_state {
+	struct tevent_req *req;
+	struct tevent_context *ev;
+	struct vhdx *image;
+	uint8_t *buf;
+	size_t length;
+	uint64_t offset;
+	bool is_write;
+	bool starting;
+	size_t num_pieces;	/* under way */
+	NTSTATUS status;	/* the first error */
+};
+
+static void io_start(struct io_state *io);
+static void io_allocated(struct tevent_req *subreq);
+static void io_piece_moved(struct tevent_req *subreq);
+
+/* The request ends when the last piece has, also when one failed. */
+static void io_check_done(struct io_state *io)
+{
+	if (io->starting || io->num_pieces > 0) {
+		return;
+	}
+	if (!NT_STATUS_IS_OK(io->status)) {
+		tevent_req_nterror(io->req, io->status);
+		return;
+	}
+	if (io->length > 0) {
+		return;
+	}
+	tevent_req_done(io->req);
+}
+
+static void io_fail(struct io_state *io, NTSTATUS status)
+{
+	if (NT_STATUS_IS_OK(io->status)) {
+		io->status = status;
+	}
+}
+
+static bool io_piece_send(struct io_piece *piece)
+{
+	struct io_state *io = piece->io;
+	struct vhdx_storage *storage = io->image->storage;
+	struct tevent_req *subreq = NULL;
+
+	if (io->is_write) {
+		subreq = storage->ops->pwrite_send(
+			piece, io->ev, storage->private_data, piece->buf,
+			piece->length, piece->file_offset);
+	} else {
+		subreq = storage->ops->pread_send(
+			piece, io->ev, storage->private_data, piece->buf,
+			piece->length, piece->file_offset);
+	}
+	if (subreq == NULL) {
+		return false;
+	}
+	tevent_req_set_callback(subreq, io_piece_moved, piece);
+	return true;
+}
+
+static void io_piece_start(struct io_state *io,
+			   const struct vhdx_extent *extent)
+{
+	struct io_piece *piece = NULL;
+
+	piece = talloc(io, struct io_piece);
+	if (piece == NULL) {
+		io_fail(io, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	*piece = (struct io_piece) {
+		.io = io,
+		.buf = io->buf,
+		.length = extent->length,
+		.file_offset = extent->file_offset,
+	};
+	if (!io_piece_send(piece)) {
+		TALLOC_FREE(piece);
+		io_fail(io, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	io->num_pieces += 1;
+}
+
+static void io_piece_done(struct io_piece *piece, NTSTATUS status)
+{
+	struct io_state *io = piece->io;
+
+	TALLOC_FREE(piece);
+	io->num_pieces -= 1;
+	if (!NT_STATUS_IS_OK(status)) {
+		io_fail(io, status);
+	}
+	io_check_done(io);
+}
+
+static void io_piece_moved(struct tevent_req *subreq)
+{
+	struct io_piece *piece = tevent_req_callback_data(subreq,
+							  struct io_piece);
+	struct io_state *io = piece->io;
+	const struct vhdx_storage_ops *ops = io->image->storage->ops;
+	ssize_t n;
+	int err = 0;
+
+	n = io->is_write ? ops->pwrite_recv(subreq, &err) :
+			   ops->pread_recv(subreq, &err);
+	TALLOC_FREE(subreq);
+	if (n == -1 && err != EINTR) {
+		io_piece_done(piece, vhdx_errno_status(err));
+		return;
+	}
+	if (n == 0) {
+		io_piece_done(piece, io->is_write ? NT_STATUS_DISK_FULL :
+						    NT_STATUS_END_OF_FILE);
+		return;
+	}
+	if (n > 0) {
+		piece->buf += n;
+		piece->length -= n;
+		piece->file_offset += n;
+	}
+	if (piece->length == 0) {
+		io_piece_done(piece, NT_STATUS_OK);
+		return;
+	}
+	if (!io_piece_send(piece)) {
+		io_piece_done(piece, NT_STATUS_NO_MEMORY);
+	}
+}
+
+/* What a write finds without a place waits until there is one. */
+static bool io_allocate(struct io_state *io, uint64_t length)
+{
+	struct tevent_req *subreq = NULL;
+
+	subreq = vhdx_alloc_send(io, io->ev, io->image, io->offset, length);
+	if (subreq == NULL) {
+		io_fail(io, NT_STATUS_NO_MEMORY);
+		return false;
+	}
+	tevent_req_set_callback(subreq, io_allocated, io);
+	/* Counted like a piece, so that the request does not end before. */
+	io->num_pieces += 1;
+	return true;
+}
+
+static void io_start(struct io_state *io)
+{
+	io->starting = true;
+	while (io->length > 0 && NT_STATUS_IS_OK(io->status)) {
+		struct vhdx_extent extent;
+		NTSTATUS status;
+
+		if (io->is_write) {
+			status = vhdx_map_write(io->image, io->offset,
+						io->length, &extent);
+		} else {
+			status = vhdx_map(io->image, io->offset, io->length,
+					  &extent);
+		}
+		if (!NT_STATUS_IS_OK(status)) {
+			io_fail(io, status);
+			break;
+		}
+		if (extent.kind == VHDX_EXTENT_FILE) {
+			io_piece_start(io, &extent);
+		} else if (io->is_write) {
+			io_allocate(io, extent.length);
+			break;
+		} else {
+			memset(io->buf, 0, extent.length);
+		}
+		io->buf += extent.length;
+		io->offset += extent.length;
+		io->length -= extent.length;
+	}
+	io->starting = false;
+	io_check_done(io);
+}
+
+static void io_allocated(struct tevent_req *subreq)
+{
+	struct io_state *io = tevent_req_callback_data(subreq,
+						       struct io_state);
+	NTSTATUS status;
+
+	status = vhdx_alloc_recv(subreq);
+	TALLOC_FREE(subreq);
+	io->num_pieces -= 1;
+	if (!NT_STATUS_IS_OK(status)) {
+		io_fail(io, status);
+		io_check_done(io);
+		return;
+	}
+	io_start(io);
+}
+
+static struct tevent_req *io_send(TALLOC_CTX *mem_ctx,
+				  struct tevent_context *ev,
+				  struct vhdx *image, void *buf,
+				  size_t length, uint64_t offset,
+				  bool is_write)
+{
+	struct tevent_req *req = NULL;
+	struct io_state *io = NULL;
+
+	req = tevent_req_create(mem_ctx, &io, struct io_state);
+	if (req == NULL) {
+		return NULL;
+	}
+	*io = (struct io_state) {
+		.req = req,
+		.ev = ev,
+		.image = image,
+		.buf = buf,
+		.length = length,
+		.offset = offset,
+		.is_write = is_write,
+		.status = NT_STATUS_OK,
+	};
+	if (is_write && image->read_only) {
+		tevent_req_nterror(req, NT_STATUS_MEDIA_WRITE_PROTECTED);
+		return tevent_req_post(req, ev);
+	}
+	if (length > 0 && !vhdx_range_is_valid(image, offset, length)) {
+		tevent_req_nterror(req, NT_STATUS_INVALID_PARAMETER);
+		return tevent_req_post(req, ev);
+	}
+	io_start(io);
+	if (!tevent_req_is_in_progress(req)) {
+		return tevent_req_post(req, ev);
+	}
+	return req;
+}
+
+struct tevent_req *vhdx_read_send(TALLOC_CTX *mem_ctx,
+				  struct tevent_context *ev,
+				  struct vhdx *image, void *buf,
+				  size_t length, uint64_t offset)
+{
+	return io_send(mem_ctx, ev, image, buf, length, offset, false);
+}
+
+NTSTATUS vhdx_read_recv(struct tevent_req *req)
+{
+	return tevent_req_simple_recv_ntstatus(req);
+}
+
+struct tevent_req *vhdx_write_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image, const void *buf,
+				   size_t length, uint64_t offset)
+{
+	return io_send(mem_ctx, ev, image, discard_const(buf), length, offset,
+		       true);
+}
+
+NTSTATUS vhdx_write_recv(struct tevent_req *req)
+{
+	return tevent_req_simple_recv_ntstatus(req);
+}
