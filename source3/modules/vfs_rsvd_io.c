@@ -324,7 +324,12 @@ static void rsvd_io_start(struct rsvd_io *io)
 		return;
 	}
 
-	status = vhdx_map(rf->image, io->offset, io->n, &extent);
+	if (io->kind == RSVD_IO_WRITE) {
+		status = vhdx_map_write(rf->image, io->offset, io->n,
+					&extent);
+	} else {
+		status = vhdx_map(rf->image, io->offset, io->n, &extent);
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		rsvd_io_fail_stored(io, status);
 		return;
