@@ -4,7 +4,6 @@
 
 import contextlib
 import fcntl
-import glob
 import os
 import shutil
 import subprocess
@@ -31,7 +30,7 @@ usage: ./waf COMMAND [options]
                run COMMAND beside a private smbd; without one print how to
                reach it, and wait. --help tells the options
   demo         two initiators share one disk, step by step
-  bench        throughput through the module, and without it
+  bench        what the module costs; --help tells the options
   graft DIR    put the module into the Samba source tree DIR
   clean        remove what was compiled, not Samba's source
 
@@ -146,10 +145,11 @@ def do_demo(arguments):
 
 
 def do_bench(arguments):
-    found = glob.glob(os.path.join(TOP, 'tests/bench/bench.*'))
-    scripts = [path for path in found if os.access(path, os.X_OK)]
-    selftest(scripts[0] if scripts else os.path.join(
-        TOP, 'tests/bench/bench.sh'), arguments)
+    if not {'-h', '--help'} & set(arguments):
+        build()
+    sys.stdout.flush()
+    bench = os.path.join(TOP, 'tests/bench/bench.py')
+    os.execv(sys.executable, [sys.executable, '-B', bench] + arguments)
 
 
 def do_graft(arguments):
