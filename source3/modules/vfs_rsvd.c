@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * The entry points. What a hook does is decided hook by hook; the table of
- * these decisions is in docs/architecture.md. Those that need more than a few
+ * these decisions is in docs/hooks.md. Those that need more than a few
  * lines are in the vfs_rsvd_*.c files.
  */
 

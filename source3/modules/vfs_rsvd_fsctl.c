@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * MS-RSVD 3.2.4. What smbd handles without asking the VFS is in
- * docs/architecture.md.
+ * docs/hooks.md.
  */
 
 #include "source3/modules/vfs_rsvd.h"
