@@ -256,7 +256,7 @@ void scsi_verify(struct scsi_request *req)
 	uint8_t bytchk = SCSI_BYTCHK(task->cdb);
 	/* With BYTCHK 0 and 3 the length is not one of a transfer. */
 	uint64_t max_length = bytchk == 1 ? SCSI_MAX_TRANSFER_LENGTH :
-		SCSI_MAX_WRITE_SAME_LENGTH;
+		(uint64_t)SCSI_MAX_WRITE_SAME_BLOCKS * lbs;
 
 	if (bytchk == 2) {
 		scsi_invalid_field_in_cdb(req, 1, 2);

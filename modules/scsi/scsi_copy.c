@@ -280,6 +280,11 @@ void scsi_extended_copy(struct scsi_request *req)
 	if (list_length == 0) {
 		return;
 	}
+	if (req->task->data_out_length >= SCSI_COPY_HEADER_LENGTH &&
+	    list[0] == result->list_id) {
+		/* 6.27.2: the next command of that name ends the old one. */
+		result->held = false;
+	}
 	if (!scsi_copy_parse(&copy, list, list_length)) {
 		return;
 	}

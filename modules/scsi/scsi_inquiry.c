@@ -149,7 +149,6 @@ static void scsi_vpd_block_limits(struct scsi_request *req,
 	uint32_t physical = 1U << scsi_physical_block_exponent(disk);
 	uint8_t buf[60] = {0};
 
-	buf[4 - 4] = 0x01;	/* WSNZ */
 	/* Compare and write data comes twice, its length in one byte. */
 	buf[5 - 4] = MIN(max_blocks / 2, 255);
 	scsi_put_be16(buf + 6 - 4, physical);
@@ -162,7 +161,7 @@ static void scsi_vpd_block_limits(struct scsi_request *req,
 		scsi_put_be32(buf + 28 - 4, physical);
 		buf[32 - 4] = 0x80;	/* UGAVALID, alignment zero */
 	}
-	scsi_put_be64(buf + 36 - 4, SCSI_MAX_WRITE_SAME_LENGTH / lbs);
+	scsi_put_be64(buf + 36 - 4, SCSI_MAX_WRITE_SAME_BLOCKS);
 	scsi_put_be32(buf + 44 - 4, scsi_max_atomic_blocks(disk));
 	scsi_data_in_put(in, buf, sizeof(buf));
 }
@@ -177,6 +176,9 @@ static void scsi_vpd_block_characteristics(struct scsi_request *req,
 	 * Rotation rate 0, not reported: the file may be on anything, and
 	 * "non-rotating" makes an initiator drop its I/O scheduler.
 	 */
+	if (req->disk->thin) {
+		buf[7 - 4] = 0x40;	/* WABEREQ: erased blocks can be read */
+	}
 	buf[8 - 4] = 0x02;	/* FUAB: FUA works as for SYNCHRONIZE CACHE */
 	scsi_data_in_put(in, buf, sizeof(buf));
 }
@@ -188,7 +190,7 @@ static void scsi_vpd_provisioning(struct scsi_request *req,
 	uint8_t buf[4] = {0};
 
 	if (req->disk->thin) {
-		buf[5 - 4] = 0xe4;	/* LBPU, LBPWS, LBPWS10, LBPRZ */
+		buf[5 - 4] = 0xc4;	/* LBPU, LBPWS, LBPRZ */
 		buf[6 - 4] = 0x02;	/* thin provisioned */
 	}
 	scsi_data_in_put(in, buf, sizeof(buf));

@@ -265,6 +265,32 @@ static bool scsi_mode_select_page(struct scsi_mode_select *select,
 	return true;
 }
 
+/*
+ * Tell the others. One who has not yet been told of a change that is now
+ * undone has missed nothing, and would be stopped for nothing.
+ */
+static void scsi_mode_changed(struct scsi_state *state,
+			      const struct GUID *self_id)
+{
+	uint32_t i;
+
+	for (i = 0; i < state->num_nexuses; i++) {
+		struct scsi_nexus_state *nexus = &state->nexuses[i];
+
+		if (scsi_nexus_equal(&nexus->initiator_id, self_id)) {
+			nexus->known_mode = state->mode;
+			continue;
+		}
+		if (nexus->known_mode == state->mode) {
+			nexus->unit_attentions &=
+				~SCSI_UA_MODE_PARAMETERS_CHANGED;
+			continue;
+		}
+		scsi_nexus_establish_ua(nexus,
+					SCSI_UA_MODE_PARAMETERS_CHANGED);
+	}
+}
+
 static NTSTATUS scsi_mode_select_fn(struct scsi_state *state, bool *changed,
 				    void *fn_data)
 {
@@ -289,8 +315,7 @@ static NTSTATUS scsi_mode_select_fn(struct scsi_state *state, bool *changed,
 		return NT_STATUS_OK;
 	}
 	state->mode = mode;
-	scsi_state_establish_ua(state, &select->req->nexus->initiator_id,
-				SCSI_UA_MODE_PARAMETERS_CHANGED);
+	scsi_mode_changed(state, &select->req->nexus->initiator_id);
 	*changed = true;
 	return NT_STATUS_OK;
 }

@@ -62,7 +62,7 @@
 /* Limits told in VPD page B0 */
 #define SCSI_MAX_UNMAP_BLOCKS		(1024 * 1024)
 #define SCSI_MAX_UNMAP_DESCRIPTORS	256
-#define SCSI_MAX_WRITE_SAME_LENGTH	(64 * 1024 * 1024)
+#define SCSI_MAX_WRITE_SAME_BLOCKS	32768
 
 /* Commands that look at more data than they move do it in such pieces. */
 #define SCSI_CHUNK_SIZE 32768

@@ -140,6 +140,9 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	if (nexus->num_opens == 0) {
+		nexus->known_mode = state->mode;
+	}
 	nexus->num_opens += 1;
 	return NT_STATUS_OK;
 }
@@ -233,6 +236,9 @@ static NTSTATUS scsi_take_unit_attention_fn(struct scsi_state *state,
 	/* The lowest bit set */
 	take->ua = nexus->unit_attentions & -nexus->unit_attentions;
 	nexus->unit_attentions &= ~take->ua;
+	if (take->ua == SCSI_UA_MODE_PARAMETERS_CHANGED) {
+		nexus->known_mode = state->mode;
+	}
 	scsi_state_nexus_trim(state);
 	*changed = true;
 	return NT_STATUS_OK;

@@ -121,7 +121,10 @@ static bool scsi_write_same_pattern(struct scsi_request *req,
 	return true;
 }
 
-/* SBC-3 5.42, 5.43 */
+/*
+ * SBC-3 5.42, 5.43. UNMAP is for WRITE SAME(16) only, LBPWS10 is zero: no
+ * initiator prefers the short command when it has the long one.
+ */
 void scsi_write_same(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;
@@ -129,17 +132,21 @@ void scsi_write_same(struct scsi_request *req)
 	uint32_t lbs = disk->logical_sector_size;
 	bool is_16 = task->cdb[0] == 0x93;
 	bool no_data = is_16 && (task->cdb[1] & SCSI_WRITE_SAME_NDOB);
+	uint64_t max_length = (uint64_t)SCSI_MAX_WRITE_SAME_BLOCKS * lbs;
 	struct scsi_range range;
 
 	if ((task->cdb[1] & SCSI_WRITE_SAME_UNMAP) && !disk->thin) {
 		scsi_invalid_field_in_cdb(req, 1, 3);
 		return;
 	}
-	if (!scsi_block_range(req, SCSI_MAX_WRITE_SAME_LENGTH, &range)) {
+	if (!scsi_block_range(req, max_length, &range)) {
 		return;
 	}
-	if (range.length == 0) {
-		/* "To the end of the medium", but WSNZ is one. */
+	if (range.num_blocks == 0) {
+		/* To the end of the medium: WSNZ is zero. */
+		range.length = disk->size - range.offset;
+	}
+	if (range.length > max_length) {
 		scsi_invalid_field_in_cdb(req, is_16 ? 10 : 7, -1);
 		return;
 	}
