@@ -31,6 +31,7 @@ struct rsvd_disk {
 	struct db_context *reservations_db;
 	uint8_t reservations_key_buf[RSVD_RESERVATIONS_KEY_SIZE];
 	TDB_DATA reservations_key;
+	struct GUID disk_id;
 	struct GUID boot_id;
 	bool has_boot_id;
 
@@ -106,6 +107,7 @@ void rsvd_disk_set_persistent(struct rsvd_disk *disk, struct db_context *db,
 		.dptr = buf, .dsize = RSVD_RESERVATIONS_KEY_SIZE,
 	};
 	disk->reservations_db = db;
+	disk->disk_id = *disk_id;
 	disk->has_boot_id = (boot_id != NULL);
 	if (disk->has_boot_id) {
 		disk->boot_id = *boot_id;
@@ -283,10 +285,6 @@ static NTSTATUS rsvd_disk_record_load_scsi(struct rsvd_disk *disk,
 	NTSTATUS status;
 	uint32_t i;
 
-	if (disk->reservations_db == NULL) {
-		return NT_STATUS_OK;
-	}
-
 	status = dbwrap_fetch(disk->reservations_db, record,
 			      disk->reservations_key, &value);
 	if (NT_STATUS_EQUAL(status, NT_STATUS_NOT_FOUND)) {
@@ -325,7 +323,24 @@ static NTSTATUS rsvd_disk_record_load_scsi(struct rsvd_disk *disk,
 
 	TALLOC_FREE(record->scsi);
 	record->scsi = state;
+	record->disk_id = disk->disk_id;
+	record->flags &= ~RSVD_DISK_SCSI_STALE;
 	return NT_STATUS_OK;
+}
+
+/*
+ * Must the SCSI state be read from the persistent database first? After a new
+ * image was put into a file, what is known is about the old one.
+ */
+static bool rsvd_disk_record_is_stale(const struct rsvd_disk *disk,
+				      const struct rsvd_disk_record *record)
+{
+	if (disk->reservations_db == NULL) {
+		return false;
+	}
+
+	return (record->flags & RSVD_DISK_SCSI_STALE) ||
+	       !GUID_equal(&record->disk_id, &disk->disk_id);
 }
 
 static NTSTATUS rsvd_disk_record_load(struct rsvd_disk *disk,
@@ -334,38 +349,30 @@ static NTSTATUS rsvd_disk_record_load(struct rsvd_disk *disk,
 				      bool *changed)
 {
 	struct rsvd_disk_record *record = NULL;
-	DATA_BLOB blob = { .data = value.dptr, .length = value.dsize, };
 	NTSTATUS status;
 
-	if (blob.length == 0) {
+	if (value.dsize == 0) {
 		record = rsvd_record_init(mem_ctx);
 		if (record == NULL) {
 			return NT_STATUS_NO_MEMORY;
 		}
+		record->flags |= RSVD_DISK_SCSI_STALE;
+	} else {
+		status = rsvd_record_pull(mem_ctx,
+					  data_blob_const(value.dptr,
+							  value.dsize),
+					  &record);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+
+	if (rsvd_disk_record_is_stale(disk, record)) {
 		status = rsvd_disk_record_load_scsi(disk, record);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		*_record = record;
-		return NT_STATUS_OK;
-	}
-
-	status = rsvd_record_pull(mem_ctx, blob, &record);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
-	}
-
-	if (record->flags & RSVD_DISK_COMMITTING) {
-		DBG_WARNING("A process died while it changed reservations, "
-			    "taking what it left in %s\n",
-			    disk->reservations_db != NULL ?
-			    dbwrap_name(disk->reservations_db) : "-");
-		status = rsvd_disk_record_load_scsi(disk, record);
-		if (!NT_STATUS_IS_OK(status)) {
-			return status;
-		}
-		record->flags &= ~RSVD_DISK_COMMITTING;
-		*changed = true;
+		*changed = (value.dsize != 0);
 	}
 
 	*_record = record;
@@ -419,15 +426,13 @@ static NTSTATUS rsvd_disk_commit_reservations(struct rsvd_disk *disk,
 
 	if (old_value.dsize != 0) {
 		status = rsvd_record_pull(mem_ctx,
-					  (DATA_BLOB) {
-						.data = old_value.dptr,
-						.length = old_value.dsize,
-					  },
+					  data_blob_const(old_value.dptr,
+							  old_value.dsize),
 					  &old);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		old->flags |= RSVD_DISK_COMMITTING;
+		old->flags |= RSVD_DISK_SCSI_STALE;
 
 		status = rsvd_disk_record_store(rec, mem_ctx, old);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -760,7 +765,7 @@ static bool rsvd_disk_cache_is_settled(const struct rsvd_disk *disk)
 {
 	size_t i;
 
-	if (disk->cache->flags & RSVD_DISK_COMMITTING) {
+	if (rsvd_disk_record_is_stale(disk, disk->cache)) {
 		return false;
 	}
 
