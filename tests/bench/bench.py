@@ -17,6 +17,7 @@ serves the connection, for one operation.
 
 import argparse
 import datetime
+import glob
 import json
 import os
 import platform
@@ -74,17 +75,15 @@ def serving_pid(client_port):
             if (int(field[1].split(':')[1], 16) == server_port
                     and int(field[2].split(':')[1], 16) == client_port):
                 inode = field[9]
-    parent = os.environ['SMBD_PID']
-    with open('/proc/%s/task/%s/children' % (parent, parent)) as children:
-        for pid in children.read().split():
-            directory = '/proc/%s/fd' % pid
-            try:
-                for fd in os.listdir(directory):
-                    if os.readlink(os.path.join(directory, fd)) \
-                            == 'socket:[%s]' % inode:
-                        return int(pid)
-            except FileNotFoundError:
-                continue
+    # Not by .../children, which may miss one while another one ends.
+    for fd in glob.iglob('/proc/[0-9]*/fd/*'):
+        try:
+            found = os.readlink(fd) == 'socket:[%s]' % inode
+        except OSError:
+            continue
+        pid = fd.split('/')[2]
+        if found and pid != os.environ['SMBD_PID']:
+            return int(pid)
     sys.exit('bench: which smbd serves port %d?' % client_port)
 
 
@@ -123,8 +122,8 @@ def prepare(options):
     directory = os.environ['LOCAL_PATH']
     for kind in ('fixed', 'dynamic'):
         image = os.path.join(directory, kind + '.vhdx')
-        subprocess.run(['rsvdctl', 'create', '--type=' + kind, image,
-                        options.size], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(['rsvdctl', 'create', '--type=' + kind,
+                        '--size=' + options.size, image], check=True)
     for target in targets():
         load(target.arguments + [
             '--size=' + options.size, '--block-size=1M',
@@ -194,7 +193,7 @@ def print_heading(security):
                     for target in targets())
           + '  %-13s  %s' % ('ratio', 'CPU usec per op'))
     print('%-23s %5s' % ('', 'depth')
-          + 3 * '   %8s %7s %4s' % ('IOPS', 'MB/s', '+-%')
+          + 3 * ('   %8s %7s %4s' % ('IOPS', 'MB/s', '+-%'))
           + '  %6s %6s  %5s %5s %5s' % ('b/a', 'c/a', 'a', 'b', 'c'),
           flush=True)
 
