@@ -159,8 +159,8 @@ def do_graft(arguments):
 
 
 def do_clean(arguments):
-    for name in ('default', 'sanitize', 'c4che', 'test-logs'):
-        shutil.rmtree(os.path.join(TOP, 'build', name), ignore_errors=True)
+    samba_tree.remove_compiled()
+    shutil.rmtree(os.path.join(TOP, 'build/test-logs'), ignore_errors=True)
 
 
 NEEDS_NO_SAMBA = {'graft': do_graft, 'clean': do_clean}

@@ -367,11 +367,32 @@ def current():
     return os.path.realpath(LINK)
 
 
+def remove_compiled():
+    for name in ('default', 'sanitize', 'c4che'):
+        shutil.rmtree(os.path.join(BUILD, name), ignore_errors=True)
+
+
 def stamp(tree):
     """What a finished setup depends on."""
     packages = ' '.join(wanted_packages()).encode()
     return '%s\n%s\n%s\n' % (tree, installed_version(),
                              hashlib.sha256(packages).hexdigest())
+
+
+def is_of_installed_version():
+    """
+    Whether the tree at LINK can be kept: a security update changes the
+    source, though hardly ever what smbd calls its version.
+    """
+    if not os.path.exists(LINK) or not is_ready(current()):
+        return False
+    if tree_version(current()) != smbd_version().partition('-')[0]:
+        return False
+    try:
+        with open(STAMP) as done:
+            return done.read().split('\n')[1] == installed_version()
+    except OSError:
+        return True
 
 
 def is_done(samba_source):
@@ -404,8 +425,7 @@ def setup(samba_source=None):
                 fail('%s is not a Samba source tree' % samba_source)
             ready = is_ready(samba_source)
         else:
-            ready = os.path.exists(LINK) and is_ready(current()) and \
-                tree_version(current()) == smbd_version().partition('-')[0]
+            ready = is_of_installed_version()
 
         if is_root():
             # smbd first: its version decides which source is fetched.
@@ -425,6 +445,9 @@ def setup(samba_source=None):
         if not ready:
             configure(tree)
             generate_headers(tree)
+        if not ready:
+            # What was compiled may be against another tree of that name.
+            remove_compiled()
         if os.path.islink(LINK):
             os.unlink(LINK)
         os.symlink(tree if not tree.startswith(BUILD + os.sep)
