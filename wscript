@@ -188,7 +188,7 @@ def build_idl(bld):
             source=idl, target=outputs, ext_out='.h', before='c', shell=True)
         generated.append(outputs[2])
     if generated:
-        bld.stlib(target='engine/ndr_rsvd', name='ndr_rsvd', source=generated,
+        bld.stlib(target='lib/ndr_rsvd', name='ndr_rsvd', source=generated,
                   includes=includes(bld), use='talloc samba',
                   cflags=['-Wno-error'])
     else:
@@ -203,7 +203,7 @@ def build_cmdline(bld):
     """The one thing that Samba links into each of its programs."""
     source = bld.root.find_node(
         os.path.join(bld.env.SAMBA, 'lib/cmdline/cmdline_s3.c'))
-    bld.stlib(target='engine/samba_cmdline', name='samba_cmdline',
+    bld.stlib(target='lib/samba_cmdline', name='samba_cmdline',
               source=[source], use='samba talloc popt', install_path=None)
 
 
@@ -211,7 +211,7 @@ def build_engine(bld):
     for part, uses in ENGINE:
         source = sources(bld, 'modules/%s/*.c' % part)
         if source:
-            bld.stlib(target='engine/' + part, name=part, source=source,
+            bld.stlib(target='lib/engine_' + part, name=part, source=source,
                       includes=includes(bld), cflags=WARNINGS,
                       use=uses + ['ndr_rsvd', 'libisal', 'samba', 'tevent',
                                   'talloc', 'tdb'])
