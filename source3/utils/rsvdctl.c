@@ -231,6 +231,7 @@ static int rsvdctl_run(struct rsvdctl *ctl, struct rsvdctl_command *command,
 		return RSVDCTL_FAILED;
 	}
 	ctl->command = command->name;
+	argv[0] = name;		/* what popt's usage starts with */
 
 	if (command->remote) {
 		ctl->pc = samba_popt_get_context("rsvdctl", argc, argv,
@@ -243,8 +244,8 @@ static int rsvdctl_run(struct rsvdctl *ctl, struct rsvdctl_command *command,
 		return rsvdctl_error(ctl, "out of memory");
 	}
 	poptSetOtherOptionHelp(ctl->pc,
-			       talloc_asprintf(ctl->mem_ctx, "%s [OPTIONS] %s",
-					       command->name, command->args));
+			       talloc_asprintf(ctl->mem_ctx, "[OPTIONS] %s",
+					       command->args));
 
 	while ((opt = poptGetNextOpt(ctl->pc)) != -1) {
 		if (opt < -1) {

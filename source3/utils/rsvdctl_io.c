@@ -5,6 +5,7 @@
  */
 
 #include "source3/utils/rsvdctl.h"
+#include "lib/util/sys_rw.h"
 #include "lib/util/sys_rw_data.h"
 
 /*
@@ -214,6 +215,28 @@ static struct poptOption write_options[] = {
 	POPT_TABLEEND
 };
 
+/*
+ * Fill the buffer, or come to the end. read_data() forgets what it has got
+ * when the end comes first.
+ */
+static ssize_t rsvdctl_read_input(int fd, uint8_t *buf, size_t length)
+{
+	size_t total = 0;
+	ssize_t n;
+
+	while (total < length) {
+		n = sys_read(fd, buf + total, length - total);
+		if (n == -1) {
+			return -1;
+		}
+		if (n == 0) {
+			break;
+		}
+		total += n;
+	}
+	return total;
+}
+
 static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 			     int fd, uint64_t offset, uint64_t length)
 {
@@ -227,7 +250,7 @@ static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 	}
 
 	while (length > 0) {
-		n = read_data(fd, buf, MIN(length, RSVDCTL_CHUNK));
+		n = rsvdctl_read_input(fd, buf, MIN(length, RSVDCTL_CHUNK));
 		if (n == -1) {
 			return rsvdctl_error(ctl, "cannot read input: %s",
 					     strerror(errno));
