@@ -218,7 +218,7 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
 /**
  * An open of an initiator is gone, closed or with its process. A registrant
  * stays (SPC-4 5.13.7: losing the nexus must not let a fenced node back in,
- * nor its registration end), a legacy reservation does not (SPC-2 5.5.1).
+ * nor its registration end), a legacy reservation does not (SPC-2).
  */
 void scsi_state_nexus_remove(struct scsi_state *state,
 			     const struct GUID *initiator_id);

@@ -68,7 +68,7 @@ static NTSTATUS scsi_compare_and_write_fn(void *fn_data)
 			continue;
 		}
 
-		/* SBC-3 5.2: where in the data the first difference is */
+		/* INFORMATION: where in the data the first difference is */
 		while (buf[i] == expected[i]) {
 			i++;
 		}
@@ -85,7 +85,7 @@ static NTSTATUS scsi_compare_and_write_fn(void *fn_data)
 	return NT_STATUS_OK;
 }
 
-/* SBC-3 5.2 */
+/* SBC-3, COMPARE AND WRITE */
 void scsi_compare_and_write(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;
@@ -145,7 +145,7 @@ static NTSTATUS scsi_orwrite_fn(void *fn_data)
 	return NT_STATUS_OK;
 }
 
-/* SBC-3 5.6 */
+/* SBC-3, ORWRITE(16) */
 void scsi_orwrite(struct scsi_request *req)
 {
 	struct scsi_atomic atomic = { .req = req };
@@ -170,7 +170,7 @@ static NTSTATUS scsi_write_atomic_fn(void *fn_data)
 	return NT_STATUS_OK;
 }
 
-/* SBC-4 5.48 */
+/* SBC-4, WRITE ATOMIC(16) */
 void scsi_write_atomic(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;

@@ -9,7 +9,7 @@
 
 /*
  * The LBA and the length stand where the group code, the upper three bits of
- * the opcode, has them (SPC-4 4.2.2).
+ * the opcode, has them: SPC-4, the common CDB formats.
  */
 static void scsi_block_parse(const uint8_t *cdb, uint64_t *lba,
 			     uint32_t *num_blocks)
@@ -17,7 +17,7 @@ static void scsi_block_parse(const uint8_t *cdb, uint64_t *lba,
 	switch (cdb[0] >> 5) {
 	case 0:
 		*lba = scsi_get_be24(cdb + 1) & 0x1fffff;
-		/* SBC-3 5.9: in READ(6) and WRITE(6) zero is 256. */
+		/* In READ(6) and WRITE(6) zero is 256. */
 		*num_blocks = cdb[4] == 0 ? 256 : cdb[4];
 		return;
 	case 1:
@@ -167,7 +167,7 @@ bool scsi_block_read(struct scsi_request *req, void *buf, size_t length,
 	return true;
 }
 
-/* SBC-3 5.9 to 5.12 */
+/* SBC-3, READ (6), (10), (12), (16) */
 void scsi_read(struct scsi_request *req)
 {
 	struct scsi_task *task = req->task;
@@ -192,7 +192,7 @@ void scsi_read(struct scsi_request *req)
 	}
 }
 
-/* SBC-3 5.30 to 5.33 */
+/* SBC-3, WRITE (6), (10), (12), (16) */
 void scsi_write(struct scsi_request *req)
 {
 	struct scsi_range range;
@@ -243,10 +243,10 @@ static bool scsi_block_compare(struct scsi_request *req,
 	return true;
 }
 
-/* The BYTCHK field of VERIFY and WRITE AND VERIFY: SBC-3 5.26, table 88 */
+/* The BYTCHK field of VERIFY and WRITE AND VERIFY */
 #define SCSI_BYTCHK(cdb) (((cdb)[1] >> 1) & 0x03)
 
-/* SBC-3 5.26 to 5.28 */
+/* SBC-3, VERIFY (10), (12), (16) */
 void scsi_verify(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;
@@ -278,7 +278,7 @@ void scsi_verify(struct scsi_request *req)
 	scsi_block_compare(req, &range, data, bytchk == 3);
 }
 
-/* SBC-3 5.34 to 5.36 */
+/* SBC-3, WRITE AND VERIFY (10), (12), (16) */
 void scsi_write_and_verify(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;
@@ -303,7 +303,7 @@ void scsi_write_and_verify(struct scsi_request *req)
 }
 
 /*
- * SBC-3 5.7, 5.8. The cache is the server's page cache, whose readahead
+ * SBC-3, PRE-FETCH. The cache is the server's page cache, whose readahead
  * knows better; the command succeeds without promising that all is there.
  */
 void scsi_prefetch(struct scsi_request *req)
@@ -316,8 +316,8 @@ void scsi_prefetch(struct scsi_request *req)
 }
 
 /*
- * SBC-3 5.23, 5.24. A file is flushed as a whole. With IMMED status may come
- * before the flush has ended, and need not.
+ * SBC-3, SYNCHRONIZE CACHE. A file is flushed as a whole. With IMMED status
+ * may come before the flush has ended, and need not.
  */
 void scsi_synchronize_cache(struct scsi_request *req)
 {

@@ -12,7 +12,7 @@ uint64_t scsi_num_blocks(const struct scsi_disk *disk)
 	return disk->size / disk->logical_sector_size;
 }
 
-/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT: SBC-3 5.16.2 */
+/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */
 uint8_t scsi_physical_block_exponent(const struct scsi_disk *disk)
 {
 	uint32_t size = disk->logical_sector_size;
@@ -25,7 +25,7 @@ uint8_t scsi_physical_block_exponent(const struct scsi_disk *disk)
 	return exponent;
 }
 
-/* SBC-3 5.15 */
+/* SBC-3, READ CAPACITY(10) */
 void scsi_read_capacity_10(struct scsi_request *req)
 {
 	const struct scsi_disk *disk = req->disk;
@@ -37,7 +37,7 @@ void scsi_read_capacity_10(struct scsi_request *req)
 	scsi_data_in_copy(req, buf, sizeof(buf), sizeof(buf));
 }
 
-/* SBC-3 5.16 */
+/* SBC-3, READ CAPACITY(16) */
 void scsi_read_capacity_16(struct scsi_request *req)
 {
 	const struct scsi_disk *disk = req->disk;
@@ -53,7 +53,7 @@ void scsi_read_capacity_16(struct scsi_request *req)
 			  scsi_get_be32(req->task->cdb + 10));
 }
 
-/* SBC-3 5.4 */
+/* SBC-3, GET LBA STATUS */
 void scsi_get_lba_status(struct scsi_request *req)
 {
 	const struct scsi_disk *disk = req->disk;
@@ -116,7 +116,7 @@ void scsi_get_lba_status(struct scsi_request *req)
 	scsi_data_in_end(req, &in);
 }
 
-/* SBC-3 5.17, 5.18: no defects. The header repeats what was asked for. */
+/* SBC-3, READ DEFECT DATA: none. The header repeats what was asked for. */
 void scsi_read_defect_data_10(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;

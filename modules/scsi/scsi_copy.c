@@ -13,7 +13,7 @@
 	((SCSI_COPY_MAX_TARGETS + SCSI_COPY_MAX_SEGMENTS) * 32)
 #define SCSI_COPY_MAX_SEGMENT_LENGTH (32 * 1024 * 1024)
 
-/* Descriptor types: SPC-4 table 123 */
+/* Descriptor types: SPC-4, EXTENDED COPY descriptor type codes */
 #define SCSI_COPY_BLOCK_TO_BLOCK	0x02
 #define SCSI_COPY_BLOCK_TO_BLOCK_OFFSET	0x0a
 #define SCSI_COPY_IDENTIFICATION_TARGET	0xe4
@@ -21,7 +21,7 @@
 #define SCSI_COPY_HEADER_LENGTH 16
 #define SCSI_COPY_TARGET_LENGTH 32
 
-/* LIST ID USAGE: SPC-4 table 121 */
+/* LIST ID USAGE */
 #define SCSI_COPY_LIST_ID_HOLD		0
 #define SCSI_COPY_LIST_ID_DISCARD	2
 #define SCSI_COPY_LIST_ID_UNUSED	3
@@ -44,7 +44,7 @@ struct scsi_copy {
 	struct scsi_copy_segment segments[SCSI_COPY_MAX_SEGMENTS];
 };
 
-/* SPC-4 6.4.5: only our own disk can be copied from and to. */
+/* Only our own disk can be copied from and to. */
 static bool scsi_copy_parse_target(struct scsi_copy *copy,
 				   const uint8_t *d, size_t offset)
 {
@@ -92,13 +92,13 @@ static bool scsi_copy_on_disk(struct scsi_copy *copy, uint64_t lba,
 	if (lba <= disk_blocks && num_blocks <= disk_blocks - lba) {
 		return true;
 	}
-	/* 6.4.3.3: an error of the target, which would have refused it. */
+	/* An error of the target, which would have refused it */
 	scsi_check_condition(copy->req, SCSI_SENSE_COPY_ABORTED,
 			     SCSI_ASC_NO_ADDITIONAL_SENSE);
 	return false;
 }
 
-/* SPC-4 6.4.6.2, 6.4.6.8; d has room bytes left to the end of the list. */
+/* d has room bytes left to the end of the list. */
 static bool scsi_copy_parse_segment(struct scsi_copy *copy, const uint8_t *d,
 				    size_t room, size_t offset,
 				    size_t *consumed)
@@ -175,7 +175,7 @@ static bool scsi_copy_parse_segment(struct scsi_copy *copy, const uint8_t *d,
 }
 
 /*
- * SPC-4 6.4.2. The whole list is looked at before the first byte moves: what
+ * The whole list is looked at before the first byte moves: what
  * is refused has changed nothing, and leaves nothing to be asked for later.
  */
 static bool scsi_copy_parse(struct scsi_copy *copy, const uint8_t *list,
@@ -266,7 +266,7 @@ static bool scsi_copy_move(struct scsi_request *req,
 	return true;
 }
 
-/* SPC-4 6.4 */
+/* SPC-4 6.4, EXTENDED COPY(LID1) */
 void scsi_extended_copy(struct scsi_request *req)
 {
 	const uint8_t *list = req->task->data_out;
@@ -282,7 +282,7 @@ void scsi_extended_copy(struct scsi_request *req)
 	}
 	if (req->task->data_out_length >= SCSI_COPY_HEADER_LENGTH &&
 	    list[0] == result->list_id) {
-		/* 6.27.2: the next command of that name ends the old one. */
+		/* The next command of that name ends the old one. */
 		result->held = false;
 	}
 	if (!scsi_copy_parse(&copy, list, list_length)) {
@@ -314,7 +314,7 @@ void scsi_extended_copy(struct scsi_request *req)
 	}
 }
 
-/* SPC-4 6.27.2 */
+/* SPC-4, RECEIVE COPY STATUS(LID1) */
 static void scsi_copy_status(struct scsi_request *req,
 			     const struct scsi_copy_result *result)
 {
@@ -330,7 +330,7 @@ static void scsi_copy_status(struct scsi_request *req,
 	scsi_data_in_end(req, &in);
 }
 
-/* SPC-4 6.27.4 */
+/* SPC-4, RECEIVE COPY OPERATING PARAMETERS */
 static void scsi_copy_operating_parameters(struct scsi_request *req)
 {
 	uint8_t buf[47] = {
@@ -357,7 +357,7 @@ static void scsi_copy_operating_parameters(struct scsi_request *req)
 			  scsi_get_be32(req->task->cdb + 10));
 }
 
-/* SPC-4 6.27 */
+/* RECEIVE COPY RESULTS, as SPC-3 calls its service actions together */
 void scsi_receive_copy_results(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -375,7 +375,7 @@ void scsi_receive_copy_results(struct scsi_request *req)
 		return;
 	}
 
-	/* Told once: 6.27.2, 6.27.5 */
+	/* Told once */
 	result->held = false;
 	switch (req->command->service_action) {
 	case SCSI_RECEIVE_COPY_STATUS:
@@ -390,7 +390,7 @@ void scsi_receive_copy_results(struct scsi_request *req)
 	}
 }
 
-/* SPC-4 7.8.17 */
+/* SPC-4, Third-party Copy VPD page */
 void scsi_vpd_third_party_copy(struct scsi_request *req,
 			       struct scsi_data_in *in)
 {

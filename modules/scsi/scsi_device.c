@@ -361,8 +361,8 @@ NTSTATUS scsi_disk_update_state(struct scsi_disk *disk, scsi_state_fn fn,
 /*
  * Report a pending unit attention instead of running the command.
  *
- * It comes before a reservation conflict (SAM-5 5.3.3): a fenced initiator
- * shall learn that it was preempted, then that it may not.
+ * It comes before a reservation conflict (SAM-5, status precedence): a fenced
+ * initiator shall learn that it was preempted, then that it may not.
  */
 static bool scsi_unit_attention_pending(struct scsi_request *req,
 					const struct scsi_state *state)

@@ -12,7 +12,7 @@
 #define SCSI_PRODUCT_ID	"Shared VHDX     "
 #define SCSI_PRODUCT_REVISION "0001"
 
-/* SPC-4 6.6.2, table 179 ff.; none of them names a revision. */
+/* SPC-4 6.6.2; the version descriptors name no revision. */
 static const uint8_t scsi_standard_inquiry[96] = {
 	[0] = 0x00,		/* connected direct access block device */
 	[1] = 0x00,		/* not removable */
@@ -65,10 +65,10 @@ static void scsi_virtual_disk_id_hex(const struct scsi_disk *disk,
 }
 
 /*
- * NAA locally assigned (SPC-4 7.8.6.6.3), not IEEE registered: nobody gave
- * us a company id. Its 60 bits are the two halves of the VirtualDiskId folded
- * together, so that the constant version and variant bits of a random GUID
- * cost nothing.
+ * NAA locally assigned (SPC-4, NAA designator formats), not IEEE registered:
+ * nobody gave us a company id. Its 60 bits are the two halves of the
+ * VirtualDiskId folded together, so that the constant version and variant
+ * bits of a random GUID cost nothing.
  */
 void scsi_lu_designator(const struct scsi_disk *disk, uint8_t naa[8])
 {
@@ -94,7 +94,7 @@ static void scsi_vpd_serial_number(struct scsi_request *req,
 	scsi_data_in_put(in, hex, 32);
 }
 
-/* SPC-4 7.8.6 */
+/* SPC-4, Device Identification VPD page */
 static void scsi_vpd_device_identification(struct scsi_request *req,
 					   struct scsi_data_in *in)
 {
@@ -126,7 +126,7 @@ static void scsi_vpd_device_identification(struct scsi_request *req,
 	scsi_data_in_put(in, port_group, sizeof(port_group));
 }
 
-/* SPC-4 7.8.7 */
+/* SPC-4, Extended INQUIRY Data VPD page */
 static void scsi_vpd_extended_inquiry(struct scsi_request *req,
 				      struct scsi_data_in *in)
 {
@@ -139,7 +139,7 @@ static void scsi_vpd_extended_inquiry(struct scsi_request *req,
 	scsi_data_in_put(in, buf, sizeof(buf));
 }
 
-/* SBC-3 6.6.3 (block limits); atomic fields of SBC-4 */
+/* SBC-3, Block Limits VPD page; the atomic fields are of SBC-4 */
 static void scsi_vpd_block_limits(struct scsi_request *req,
 				  struct scsi_data_in *in)
 {
@@ -166,7 +166,7 @@ static void scsi_vpd_block_limits(struct scsi_request *req,
 	scsi_data_in_put(in, buf, sizeof(buf));
 }
 
-/* SBC-3 6.6.2 */
+/* SBC-3, Block Device Characteristics VPD page */
 static void scsi_vpd_block_characteristics(struct scsi_request *req,
 					   struct scsi_data_in *in)
 {
@@ -183,7 +183,7 @@ static void scsi_vpd_block_characteristics(struct scsi_request *req,
 	scsi_data_in_put(in, buf, sizeof(buf));
 }
 
-/* SBC-3 6.6.4 */
+/* SBC-3, Logical Block Provisioning VPD page */
 static void scsi_vpd_provisioning(struct scsi_request *req,
 				  struct scsi_data_in *in)
 {
@@ -248,7 +248,7 @@ static void scsi_vpd(struct scsi_request *req, struct scsi_data_in *in)
 	scsi_invalid_field_in_cdb(req, 2, -1);
 }
 
-/* SPC-4 6.6 */
+/* SPC-4 6.6, INQUIRY */
 void scsi_inquiry(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -268,7 +268,7 @@ void scsi_inquiry(struct scsi_request *req)
 	scsi_data_in_end(req, &in);
 }
 
-/* SPC-4 6.33: one logical unit, LUN 0, and no well known ones */
+/* SPC-4 6.33, REPORT LUNS: one logical unit, LUN 0, and no well known ones */
 void scsi_report_luns(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -277,7 +277,7 @@ void scsi_report_luns(struct scsi_request *req)
 	static const uint8_t empty_list[8];
 
 	if (allocation_length < 16) {
-		/* 6.33: this one is an error, not a truncation. */
+		/* With this command an error, not a truncation */
 		scsi_invalid_field_in_cdb(req, 6, -1);
 		return;
 	}
@@ -296,7 +296,7 @@ void scsi_report_luns(struct scsi_request *req)
 	scsi_invalid_field_in_cdb(req, 2, -1);
 }
 
-/* SPC-4 6.35: one group of one port, always active/optimized */
+/* SPC-4 6.37: one group of one port, always active/optimized */
 void scsi_report_target_port_groups(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;

@@ -5,9 +5,9 @@
  */
 
 #include "replace.h"
-#include "modules/scsi/scsi_private.h"
+#include "modules/scsi/scsi_block.h"
 
-/* PAGE CONTROL field: SPC-4 6.11.1 */
+/* PAGE CONTROL field: SPC-4 6.11, MODE SENSE(6) */
 #define SCSI_MODE_CURRENT	0
 #define SCSI_MODE_CHANGEABLE	1
 #define SCSI_MODE_DEFAULT	2
@@ -22,7 +22,7 @@
 #define SCSI_MODE_PF 0x10
 #define SCSI_MODE_SP 0x01
 
-/* Device specific parameter: SBC-3 6.5.1 */
+/* Device specific parameter: SBC-3, mode parameter header */
 #define SCSI_MODE_WP 0x80
 #define SCSI_MODE_DPOFUA 0x10
 
@@ -45,12 +45,12 @@ struct scsi_mode_page {
 /* In order of page code; PS is zero, nothing is saved. */
 static const struct scsi_mode_page scsi_mode_pages[] = {
 	{
-		/* Read-write error recovery, SBC-3 6.5.8: AWRE, ARRE */
+		/* SBC-3, Read-Write Error Recovery: AWRE, ARRE */
 		.length = 12,
 		.data = { 0x01, 0x0a, 0xc0 },
 	},
 	{
-		/* Caching, SBC-3 6.5.5 */
+		/* SBC-3, Caching */
 		.length = 20,
 		.data = { 0x08, 0x12 },
 		.fields = {
@@ -59,8 +59,8 @@ static const struct scsi_mode_page scsi_mode_pages[] = {
 	},
 	{
 		/*
-		 * Control, SPC-4 7.5.8: GLTSD; commands may be reordered, as
-		 * SMB2 requests are. Only one task set or one a nexus can be
+		 * SPC-4, Control: GLTSD; commands may be reordered, as SMB2
+		 * requests are. Only one task set or one a nexus can be
 		 * chosen for TST.
 		 */
 		.length = 12,
@@ -72,7 +72,7 @@ static const struct scsi_mode_page scsi_mode_pages[] = {
 		},
 	},
 	{
-		/* Informational exceptions, SPC-4 7.5.12: DEXCPT */
+		/* SPC-4, Informational Exceptions Control: DEXCPT */
 		.length = 12,
 		.data = { 0x1c, 0x0a, 0x08 },
 	},
@@ -102,7 +102,7 @@ static void scsi_mode_page_fill(const struct scsi_mode_page *page,
 	}
 }
 
-/* SBC-3 6.5.2: returns the length, 8 or with long LBAs 16. */
+/* Returns the length, 8 or with long LBAs 16. */
 static size_t scsi_mode_block_descriptor(const struct scsi_disk *disk,
 					 bool long_lba, uint8_t buf[16])
 {
@@ -119,7 +119,7 @@ static size_t scsi_mode_block_descriptor(const struct scsi_disk *disk,
 	return 8;
 }
 
-/* SPC-4 6.11, 6.12 */
+/* SPC-4 6.11, 6.12, MODE SENSE */
 void scsi_mode_sense(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -199,6 +199,7 @@ struct scsi_mode_select {
 	size_t pages_offset;	/* in the parameter list */
 	size_t pages_length;
 	bool failed;
+	bool cache_went_off;
 };
 
 /*
@@ -299,6 +300,7 @@ static NTSTATUS scsi_mode_select_fn(struct scsi_state *state, bool *changed,
 	size_t done = 0;
 
 	select->failed = false;
+	select->cache_went_off = false;
 
 	while (done < select->pages_length) {
 		size_t page_length = 0;
@@ -314,6 +316,7 @@ static NTSTATUS scsi_mode_select_fn(struct scsi_state *state, bool *changed,
 	if (mode == state->mode) {
 		return NT_STATUS_OK;
 	}
+	select->cache_went_off = state->mode & ~mode & SCSI_MODE_WCE;
 	state->mode = mode;
 	scsi_mode_changed(state, &select->req->nexus->initiator_id);
 	*changed = true;
@@ -355,7 +358,7 @@ static bool scsi_mode_check_descriptor(struct scsi_request *req,
 	return true;
 }
 
-/* SPC-4 6.9, 6.10 */
+/* SPC-4 6.9, 6.10, MODE SELECT */
 void scsi_mode_select(struct scsi_request *req)
 {
 	const struct scsi_task *task = req->task;
@@ -412,9 +415,8 @@ void scsi_mode_select(struct scsi_request *req)
 		scsi_state_error(req, status);
 		return;
 	}
-	if (select.failed) {
-		return;
+	if (!select.failed && select.cache_went_off) {
+		/* What the write cache holds must go. */
+		scsi_block_flush(req);
 	}
-	/* With the write cache now off, what it holds must go. */
-	req->disk->ops->flush(req->disk->private_data);
 }

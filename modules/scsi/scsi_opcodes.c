@@ -7,13 +7,13 @@
 #include "replace.h"
 #include "modules/scsi/scsi_private.h"
 
-/* SUPPORT field: SPC-4 table 275 */
+/* SUPPORT field of the one command format */
 #define SCSI_SUPPORT_NONE 0x01
 #define SCSI_SUPPORT_STANDARD 0x03
 
 #define SCSI_TIMEOUTS_DESCRIPTOR_LENGTH 12
 
-/* SPC-4 6.36.4; zero: nothing is specified */
+/* Command timeouts descriptor; zero: nothing is specified */
 static void scsi_put_timeouts(struct scsi_data_in *in)
 {
 	scsi_data_in_put_be16(in, SCSI_TIMEOUTS_DESCRIPTOR_LENGTH - 2);
@@ -79,7 +79,7 @@ static void scsi_report_one_command(struct scsi_request *req,
 	scsi_data_in_end(req, &in);
 }
 
-/* SPC-4 6.36 */
+/* SPC-4 6.35 */
 void scsi_report_supported_opcodes(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -132,7 +132,7 @@ void scsi_report_supported_opcodes(struct scsi_request *req)
 }
 
 /*
- * SPC-4 6.37. RSVD has no task management: an initiator closes its open, or
+ * SPC-4 6.36. RSVD has no task management: an initiator closes its open, or
  * cancels the SMB2 request.
  */
 void scsi_report_supported_task_management(struct scsi_request *req)

@@ -109,7 +109,7 @@ void scsi_pr_in(struct scsi_request *req)
 		return;
 	}
 	if (state->reserved) {
-		/* SPC-2 5.5.1: the two ways do not mix, whoever reserved. */
+		/* SPC-2: the two ways do not mix, whoever reserved. */
 		scsi_reservation_conflict(req);
 		return;
 	}

@@ -16,12 +16,12 @@
 #define SCSI_PR_REGISTER_AND_IGNORE	0x06
 #define SCSI_PR_REGISTER_AND_MOVE	0x07
 
-/* The basic parameter list: SPC-4 table 213 */
+/* The basic parameter list: SPC-4 6.16.3 */
 #define SCSI_PR_LIST_LENGTH 24
 #define SCSI_PR_SPEC_I_PT 0x08
 #define SCSI_PR_APTPL 0x01
 
-/* Byte 17 of the one of REGISTER AND MOVE: table 214 */
+/* Byte 17 of the one of REGISTER AND MOVE: SPC-4 6.16.4 */
 #define SCSI_PR_MOVE_UNREG 0x02
 
 /*
@@ -81,7 +81,7 @@ static bool scsi_pr_type_valid(uint8_t type)
 	return false;
 }
 
-/* The scope is always that of the logical unit, zero: 6.15.3.3 */
+/* The scope is always that of the logical unit, zero. */
 static bool scsi_pr_check_scope_type(struct scsi_pr_out *pr)
 {
 	if (pr->scope != 0) {
@@ -136,7 +136,7 @@ static bool scsi_pr_any_registrant(const struct scsi_state *state)
 	return false;
 }
 
-/* SPC-4 5.13.11.2.3: what becomes of a reservation with its registration */
+/* SPC-4 5.13.11.3, Unregistering */
 static void scsi_pr_unregister(struct scsi_state *state,
 			       struct scsi_nexus_state *nexus)
 {
@@ -196,7 +196,7 @@ static NTSTATUS scsi_pr_register_others(struct scsi_pr_out *pr,
 	return NT_STATUS_OK;
 }
 
-/* SPC-4 5.13.7, tables 58 and 59 */
+/* SPC-4 5.13.7, Registering */
 static NTSTATUS scsi_pr_register(struct scsi_pr_out *pr,
 				 struct scsi_state *state)
 {
@@ -236,7 +236,7 @@ static NTSTATUS scsi_pr_register(struct scsi_pr_out *pr,
 	return NT_STATUS_OK;
 }
 
-/* SPC-4 5.13.9 */
+/* SPC-4 5.13.9, Reserving */
 static NTSTATUS scsi_pr_reserve(struct scsi_pr_out *pr,
 				struct scsi_state *state)
 {
@@ -255,7 +255,7 @@ static NTSTATUS scsi_pr_reserve(struct scsi_pr_out *pr,
 	return NT_STATUS_OK;
 }
 
-/* SPC-4 5.13.11.2.2 */
+/* SPC-4 5.13.11.2, Releasing */
 static NTSTATUS scsi_pr_release(struct scsi_pr_out *pr,
 				struct scsi_state *state)
 {
@@ -277,7 +277,7 @@ static NTSTATUS scsi_pr_release(struct scsi_pr_out *pr,
 	return NT_STATUS_OK;
 }
 
-/* SPC-4 5.13.11.2.7 */
+/* SPC-4 5.13.11.6, Clearing */
 static NTSTATUS scsi_pr_clear(struct scsi_pr_out *pr,
 			      struct scsi_state *state)
 {
@@ -327,7 +327,7 @@ static uint32_t scsi_pr_remove_registrants(struct scsi_pr_out *pr,
 	return num_removed;
 }
 
-/* SPC-4 5.13.11.2.4: put our reservation in the place of another's. */
+/* Preempting a reservation: put our reservation in the place of another's. */
 static void scsi_pr_preempt_reservation(struct scsi_pr_out *pr,
 					struct scsi_state *state)
 {
@@ -344,7 +344,7 @@ static void scsi_pr_preempt_reservation(struct scsi_pr_out *pr,
 	state->pr_generation += 1;
 }
 
-/* SPC-4 5.13.11.2.5 */
+/* Preempting registrations only */
 static void scsi_pr_preempt_registrations(struct scsi_pr_out *pr,
 					  struct scsi_state *state)
 {
@@ -359,7 +359,7 @@ static void scsi_pr_preempt_registrations(struct scsi_pr_out *pr,
 	state->pr_generation += 1;
 }
 
-/* SPC-4 5.13.11.2.4, figure 8: which of the two it is */
+/* SPC-4 5.13.11.4, Preempting: which of the two it is */
 static NTSTATUS scsi_pr_preempt(struct scsi_pr_out *pr,
 				struct scsi_state *state)
 {
@@ -389,7 +389,7 @@ static NTSTATUS scsi_pr_preempt(struct scsi_pr_out *pr,
 	return NT_STATUS_OK;
 }
 
-/* SPC-4 5.13.8 */
+/* SPC-4 5.13.8, Registering and moving the reservation */
 static NTSTATUS scsi_pr_register_and_move(struct scsi_pr_out *pr,
 					  struct scsi_state *state)
 {
@@ -467,7 +467,7 @@ static NTSTATUS scsi_pr_out_fn(struct scsi_state *state, bool *changed,
 	pr->num_preempted = 0;
 
 	if (state->reserved) {
-		/* SPC-2 5.5.1: the two ways do not mix, whoever reserved. */
+		/* SPC-2: the two ways do not mix, whoever reserved. */
 		pr->result = SCSI_PR_CONFLICT;
 		return NT_STATUS_OK;
 	}
@@ -592,9 +592,10 @@ static void scsi_pr_report(struct scsi_pr_out *pr)
 }
 
 /*
- * SPC-4 5.13.11.2.6. The new state is in force everywhere, so that nothing
- * of a preempted initiator starts any more; what has started must have ended
- * before the winner is told that the disk is its own.
+ * SPC-4 5.13.11.5, Preempting and aborting. The new state is in force
+ * everywhere, so that nothing of a preempted initiator starts any more; what
+ * has started must have ended before the winner is told that the disk is its
+ * own.
  */
 static void scsi_pr_abort_preempted(struct scsi_pr_out *pr)
 {

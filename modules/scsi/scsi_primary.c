@@ -9,16 +9,13 @@
 
 void scsi_test_unit_ready(struct scsi_request *req)
 {
-	if (req->disk->ops->state == NULL) {
-		return;
-	}
-	/* SBC-3 4.11.4: not ready for what one expects of a ready disk */
+	/* Not ready for what one expects of a ready disk */
 	scsi_medium_undefined(req);
 }
 
 /*
- * SPC-4 6.39. All sense data went with its command; what is left to tell is
- * a unit attention, and that a SANITIZE failed.
+ * SPC-4 6.39, REQUEST SENSE. All sense data went with its command; what is
+ * left to tell is a unit attention, and that a SANITIZE failed.
  */
 void scsi_request_sense(struct scsi_request *req)
 {
@@ -63,7 +60,10 @@ void scsi_request_sense(struct scsi_request *req)
 	scsi_data_in_copy(req, buf, length, cdb[4]);
 }
 
-/* SBC-3 5.25. A disk in a file neither spins nor sleeps: it is always on. */
+/*
+ * SBC-3, START STOP UNIT. A disk in a file neither spins nor sleeps: it is
+ * always on, and one initiator cannot stop it for the others.
+ */
 void scsi_start_stop_unit(struct scsi_request *req)
 {
 	const uint8_t *cdb = req->task->cdb;
@@ -72,7 +72,7 @@ void scsi_start_stop_unit(struct scsi_request *req)
 	bool loej = cdb[4] & 0x02;
 	bool start = cdb[4] & 0x01;
 
-	/* SBC-3 table 13: only a plain start passes a reservation. */
+	/* Only a plain start passes a reservation. */
 	if ((!start || power_condition != 0) &&
 	    scsi_request_conflicts(req, SCSI_CONFLICT_WRITE)) {
 		return;
@@ -110,7 +110,7 @@ void scsi_start_stop_unit(struct scsi_request *req)
 	}
 }
 
-/* SPC-4 6.16: the medium cannot be removed, so there is nothing to prevent. */
+/* The medium cannot be removed, so there is nothing to prevent. */
 void scsi_prevent_allow(struct scsi_request *req)
 {
 	if (req->task->cdb[4] != 0) {
@@ -119,8 +119,8 @@ void scsi_prevent_allow(struct scsi_request *req)
 }
 
 /*
- * SPC-4 6.8. The list of log pages and the informational exceptions page that
- * disk monitors look for; nothing else is counted.
+ * SPC-4 6.8, LOG SENSE. The list of log pages and the informational
+ * exceptions page that disk monitors look for; nothing else is counted.
  */
 void scsi_log_sense(struct scsi_request *req)
 {
@@ -133,7 +133,7 @@ void scsi_log_sense(struct scsi_request *req)
 		0x40, 0xff, 0x00, 0x06,
 		0x00, 0x00, 0x00, 0xff, 0x2f, 0x00
 	};
-	/* 7.3.8: no informational exception, no temperature */
+	/* No informational exception, no temperature */
 	static const uint8_t informational_exceptions[] = {
 		0x2f, 0x00, 0x00, 0x08,
 		0x00, 0x00, 0x03, 0x04, 0x00, 0x00, 0xff, 0x00

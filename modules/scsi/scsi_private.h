@@ -21,7 +21,7 @@
 #define SCSI_SENSE_ABORTED_COMMAND	0xb
 #define SCSI_SENSE_MISCOMPARE		0xe
 
-/* ASC << 8 | ASCQ: SPC-4 annex F */
+/* ASC << 8 | ASCQ: SPC-4, ASC and ASCQ assignments */
 #define SCSI_ASC_NO_ADDITIONAL_SENSE		0x0000
 #define SCSI_ASC_WRITE_ERROR			0x0c00
 #define SCSI_ASC_COPY_TARGET_DEVICE_NOT_REACHABLE 0x0d02
@@ -54,9 +54,6 @@
 #define SCSI_ASC_INTERNAL_TARGET_FAILURE	0x4400
 #define SCSI_ASC_INSUFFICIENT_REGISTRATION_RESOURCES 0x5504
 
-/* SAM-5 5.3.1: PRE-FETCH says so when all of it fits a cache. */
-#define SCSI_STATUS_CONDITION_MET 0x04
-
 #define SCSI_NO_SERVICE_ACTION 0xff
 
 /* Limits told in VPD page B0 */
@@ -68,13 +65,14 @@
 #define SCSI_CHUNK_SIZE 32768
 
 /*
- * How a command stands to the reservation of another initiator: the columns
- * of SPC-4 tables 62 and 63 and SBC-3 table 13 take one of few shapes.
+ * How a command stands to the reservation of another initiator: the rows of
+ * the tables of SPC-4 5.13.1 and SBC-3 (commands that are allowed in the
+ * presence of various reservations) have one of few shapes.
  */
 enum scsi_conflict {
 	/* In spite of every reservation */
 	SCSI_CONFLICT_NEVER,
-	/* With a RESERVE only; SPC-2 table 8 holds back even this */
+	/* With a RESERVE only: SPC-2 holds back even this. */
 	SCSI_CONFLICT_LEGACY,
 	/* With an exclusive access reservation */
 	SCSI_CONFLICT_READ,
@@ -84,7 +82,7 @@ enum scsi_conflict {
 	SCSI_CONFLICT_OWN,
 };
 
-/* Pending unit attentions neither stop nor concern it: SAM-5 5.14.3 */
+/* Pending unit attentions neither stop nor concern it: SAM-5 5.14 */
 #define SCSI_CMD_NO_UA		0x01
 /* Only a thin disk has it. */
 #define SCSI_CMD_THIN		0x02
@@ -160,7 +158,7 @@ uint16_t scsi_ua_asc(uint32_t ua);
 /*
  * Parameter data on its way to the initiator. What is put beyond the
  * allocation length, or beyond the room of the transport, counts but goes
- * nowhere: SPC-4 4.3.5.6 truncates without error.
+ * nowhere: SPC-4 truncates without error.
  */
 struct scsi_data_in {
 	uint8_t *buf;

@@ -17,7 +17,7 @@ struct scsi_reserve {
  * What registrations and persistent reservations mean to RESERVE and RELEASE,
  * with CRH set to one in REPORT CAPABILITIES (SPC-4 5.13.3): whoever the
  * persistent reservation allows everything gets what it wants by it. For all
- * others SPC-2 5.5.1 holds: as long as there are registrations, a conflict.
+ * others SPC-2 holds: as long as there are registrations, a conflict.
  */
 static bool scsi_reserve_by_registrations(struct scsi_state *state,
 					  struct scsi_reserve *reserve)
@@ -54,7 +54,7 @@ static NTSTATUS scsi_reserve_fn(struct scsi_state *state, bool *changed,
 	}
 
 	if (reserve->release) {
-		/* One who holds nothing releases nothing: SPC-2 7.20.2 */
+		/* One who holds nothing releases nothing. */
 		if (mine) {
 			state->reserved = false;
 			*changed = true;

@@ -1,5 +1,5 @@
 /*
- * vfs_rsvd: SANITIZE (SBC-3 4.11, 5.20)
+ * vfs_rsvd: SANITIZE (SBC-3, sanitize operations)
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */

@@ -17,12 +17,12 @@
 #define SCSI_INFORMATION_DESCRIPTOR_LENGTH 12
 #define SCSI_SKS_DESCRIPTOR_LENGTH 8
 
-/* Sense key specific data in front of its bytes: SPC-4 4.5.2.4 */
+/* Sense key specific data, the byte before the field pointer */
 #define SCSI_SKSV 0x80
 #define SCSI_SKS_IN_CDB 0x40
 #define SCSI_SKS_BIT_VALID 0x08
 
-/* Header of sense data in either format: SPC-4 4.5.2.1, 4.5.3 */
+/* Header of sense data in either format: SPC-4 4.5.2, 4.5.3 */
 size_t scsi_sense_data(bool descriptor_format, uint8_t key, uint16_t asc,
 		       uint8_t *buf)
 {
@@ -142,7 +142,7 @@ static void scsi_io_error_code(NTSTATUS error, bool is_write, uint8_t *key,
 			       uint16_t *asc)
 {
 	if (NT_STATUS_EQUAL(error, NT_STATUS_DISK_FULL)) {
-		/* SBC-3 4.7.3.6: no resources to map a block */
+		/* Thin provisioning: no resources to map a block */
 		*key = SCSI_SENSE_DATA_PROTECT;
 		*asc = SCSI_ASC_SPACE_ALLOCATION_FAILED;
 		return;

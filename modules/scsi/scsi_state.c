@@ -11,7 +11,7 @@
 /*
  * A node that lost its registration while it was away has to learn of it:
  * its open may have died with an smbd process and come back. Other
- * conditions end with the nexus (SAM-5 5.14.1).
+ * conditions end with the nexus (SAM-5 5.14).
  */
 #define SCSI_UA_OUTLIVES_NEXUS \
 	(SCSI_UA_REGISTRATIONS_PREEMPTED|SCSI_UA_RESERVATIONS_PREEMPTED)
@@ -172,7 +172,7 @@ void scsi_state_power_on(struct scsi_state *state)
 {
 	uint32_t i;
 
-	/* SPC-4 5.13.5, and 6.15.2: PRGENERATION begins with zero. */
+	/* SPC-4 5.13.5; PRGENERATION begins with zero. */
 	state->pr_generation = 0;
 	state->reserved = false;
 	state->mode = SCSI_MODE_WCE;
@@ -288,7 +288,7 @@ static bool scsi_pr_is_write_exclusive(enum scsi_pr_type type)
 		type == SCSI_PR_WRITE_EXCLUSIVE_ALL_REGISTRANTS;
 }
 
-/* SPC-4 5.13.9: all registrants hold one of the all registrants types. */
+/* SPC-4 5.13.10: all registrants hold one of the all registrants types. */
 bool scsi_pr_is_holder(const struct scsi_state *state,
 		       const struct scsi_nexus_state *nexus)
 {
@@ -300,7 +300,7 @@ bool scsi_pr_is_holder(const struct scsi_state *state,
 		scsi_nexus_equal(&state->pr_holder, &nexus->initiator_id);
 }
 
-/* One row of SPC-4 tables 62 and 63, SBC-3 table 13, SPC-2 table 8 */
+/* One row of the tables that enum scsi_conflict is about */
 bool scsi_conflicts(const struct scsi_state *state,
 		    const struct GUID *initiator_id,
 		    enum scsi_conflict conflict)

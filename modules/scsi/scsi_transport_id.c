@@ -10,7 +10,7 @@
 #include "modules/scsi/scsi_private.h"
 
 /*
- * SPC-4 7.6.4 has a TransportID format for each SCSI transport, and RSVD is
+ * SPC-4 has a TransportID format for each SCSI transport, and RSVD is
  * none of them. Ours is that of an iSCSI initiator port: it is the one that
  * is a free text, unique world wide, which every tool prints, and takes back
  * for SPEC_I_PT and REGISTER AND MOVE, without knowing what it means:
@@ -18,7 +18,7 @@
  *   iqn.2013-08.org.samba:rsvd:<host>:<InitiatorId>,i,0x800000000000
  *
  * The nexus is the InitiatorId alone; the host name is there for who reads
- * it. An initiator has one port, so the ISID ("random", RFC 7143 11.12.5) is
+ * it. An initiator has one port, so the ISID ("random", RFC 7143) is
  * a constant.
  */
 #define SCSI_ISCSI_NAME_PREFIX "iqn.2013-08.org.samba:rsvd:"
@@ -27,7 +27,7 @@
 #define SCSI_TPID_PROTOCOL_ISCSI 0x05
 #define SCSI_TPID_FORMAT_PORT 0x40
 #define SCSI_TPID_HEADER_LENGTH 4
-/* ADDITIONAL LENGTH: SPC-4 7.6.4.6 */
+/* ADDITIONAL LENGTH of an iSCSI TransportID */
 #define SCSI_TPID_MIN_LENGTH 20
 #define SCSI_TPID_MAX_LENGTH 244
 
@@ -151,7 +151,7 @@ bool scsi_transport_id_parse(const uint8_t *buf, size_t size,
 		return false;
 	}
 	if (buf[SCSI_TPID_HEADER_LENGTH + length - 1] != '\0') {
-		/* The name ends within: 7.6.4.6 */
+		/* The name ends within. */
 		return false;
 	}
 	memcpy(name, buf + SCSI_TPID_HEADER_LENGTH, length);

@@ -31,7 +31,7 @@ static bool scsi_block_zero(struct scsi_request *req, uint64_t offset,
 }
 
 /*
- * SBC-3 5.28. LBPRZ is one: what is unmapped reads as zeros, and blocks that
+ * SBC-3, UNMAP. LBPRZ is one: what is unmapped reads as zeros, and blocks that
  * cannot be given back, because they share a payload block with others,
  * become zeros.
  */
@@ -122,7 +122,7 @@ static bool scsi_write_same_pattern(struct scsi_request *req,
 }
 
 /*
- * SBC-3 5.42, 5.43. UNMAP is for WRITE SAME(16) only, LBPWS10 is zero: no
+ * SBC-3, WRITE SAME. UNMAP is for WRITE SAME(16) only, LBPWS10 is zero: no
  * initiator prefers the short command when it has the long one.
  */
 void scsi_write_same(struct scsi_request *req)
@@ -157,8 +157,8 @@ void scsi_write_same(struct scsi_request *req)
 
 	/*
 	 * With or without UNMAP: zeros may be kept as unmapped blocks
-	 * (SBC-3 4.7.4.7), and with UNMAP anything else must be written
-	 * (5.42, because LBPRZ is one).
+	 * (SBC-3, autonomous LBA transitions), and with UNMAP anything else
+	 * must be written, because LBPRZ is one.
 	 */
 	if (no_data || scsi_buffer_is_zero(task->data_out, lbs)) {
 		if (!scsi_block_zero(req, range.offset, range.length)) {
