@@ -99,7 +99,7 @@ def missing_packages():
     return [name for name in wanted_packages() if name not in installed]
 
 
-def distribution_stanzas(codename):
+def distribution_stanzas(codename, etc='/etc/apt'):
     """
     The system's own package sources that are of the distribution, as (file
     name, text), each with both binary and source packages: build-dep can not
@@ -113,8 +113,8 @@ def distribution_stanzas(codename):
             not codename or any(s.startswith(codename) for s in suites))
 
     lines = []
-    for path in ['/etc/apt/sources.list'] + sorted(
-            glob.glob('/etc/apt/sources.list.d/*.list')):
+    for path in [etc + '/sources.list'] + sorted(
+            glob.glob(etc + '/sources.list.d/*.list')):
         if not os.path.exists(path):
             continue
         with open(path) as entries:
@@ -127,7 +127,7 @@ def distribution_stanzas(codename):
     if lines:
         yield 'system.list', '\n'.join(dict.fromkeys(lines)) + '\n'
 
-    for path in sorted(glob.glob('/etc/apt/sources.list.d/*.sources')):
+    for path in sorted(glob.glob(etc + '/sources.list.d/*.sources')):
         with open(path) as stanzas:
             text = re.sub(r'(?m)^#.*\n', '', stanzas.read())
         kept = []
