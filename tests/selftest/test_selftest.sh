@@ -59,7 +59,7 @@ exit_status_is_the_commands()
 # $1 is the signal. The command leaves a child behind that ignores it.
 nothing_is_left_after()
 {
-	fifo=$TMPDIR/fifo.$1
+	fifo=$SELFTEST_PREFIX/fifo.$1
 	mkfifo "$fifo" || return 1
 	$selftest -- sh -c '
 		trap "" TERM HUP
