@@ -291,6 +291,9 @@ def build_programs(bld, engine):
                             if n == name or n.startswith(name + '_')],
                       'bin/' + name, ['librsvd', 'gnutls'] + engine,
                       '${BINDIR}')
+    for source in sources(bld, 'tests/*.c'):
+        build_program(bld, [source], 'tests/'
+                      + os.path.splitext(source.name)[0], ['librsvd'])
     for directory in ('selftest', 'crash', 'fuzz', 'bench', 'interop'):
         for source in sources(bld, 'tests/%s/*.c' % directory):
             build_program(bld, [source], 'tests/%s/%s' % (
