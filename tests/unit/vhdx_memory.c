@@ -1,0 +1,425 @@
+/*
+ * vfs_rsvd: an image in memory, for tests, with power cuts
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include "lib/util/tevent_unix.h"
+#include "tests/unit/vhdx_memory.h"
+
+#define PAGE 4096
+#define TORN 512	/* what a disk writes as a whole */
+
+/* Sparse: NULL is a page of zeros */
+struct file {
+	uint8_t **pages;
+	size_t num_pages;
+	uint64_t size;
+};
+
+struct change {
+	struct change *next;
+	uint64_t number;
+	uint64_t offset;
+	uint64_t length;
+	uint8_t *data;		/* NULL: zeros, or a new size */
+	bool is_size;
+};
+
+struct vhdx_memory {
+	struct vhdx_storage storage;
+	struct file now;
+	struct file stable;
+	struct change *pending;
+	struct change **pending_end;
+	uint64_t num_changes;
+	uint64_t num_flushes;
+	int fail_err;
+	uint64_t fail_after;
+};
+
+uint32_t vhdx_memory_random(uint32_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 17;
+	*seed ^= *seed << 5;
+	return *seed;
+}
+
+static uint8_t *file_page(TALLOC_CTX *mem_ctx, struct file *file,
+			  uint64_t index)
+{
+	if (index >= file->num_pages) {
+		size_t num = (index + 1) * 2;
+		size_t i;
+
+		file->pages = talloc_realloc(mem_ctx, file->pages, uint8_t *,
+					     num);
+		for (i = file->num_pages; i < num; i++) {
+			file->pages[i] = NULL;
+		}
+		file->num_pages = num;
+	}
+	if (file->pages[index] == NULL) {
+		file->pages[index] = talloc_zero_array(mem_ctx, uint8_t,
+						       PAGE);
+	}
+	return file->pages[index];
+}
+
+/* data NULL: zeros */
+static void file_put(TALLOC_CTX *mem_ctx, struct file *file, uint64_t offset,
+		     uint64_t length, const uint8_t *data)
+{
+	while (length > 0) {
+		size_t skip = offset % PAGE;
+		size_t n = MIN(length, PAGE - skip);
+		uint64_t index = offset / PAGE;
+
+		if (data != NULL) {
+			memcpy(file_page(mem_ctx, file, index) + skip, data,
+			       n);
+			data += n;
+		} else if (index < file->num_pages &&
+			   file->pages[index] != NULL) {
+			memset(file->pages[index] + skip, 0, n);
+		}
+		offset += n;
+		length -= n;
+	}
+}
+
+static void file_get(const struct file *file, uint64_t offset,
+		     uint64_t length, uint8_t *data)
+{
+	while (length > 0) {
+		size_t skip = offset % PAGE;
+		size_t n = MIN(length, PAGE - skip);
+		uint64_t index = offset / PAGE;
+
+		if (index < file->num_pages && file->pages[index] != NULL) {
+			memcpy(data, file->pages[index] + skip, n);
+		} else {
+			memset(data, 0, n);
+		}
+		data += n;
+		offset += n;
+		length -= n;
+	}
+}
+
+static void file_resize(TALLOC_CTX *mem_ctx, struct file *file, uint64_t size)
+{
+	if (size < file->size) {
+		/* What was cut off does not come back when it grows. */
+		file_put(mem_ctx, file, size,
+			 MIN(file->size, file->num_pages * (uint64_t)PAGE) -
+			 MIN(size, file->num_pages * (uint64_t)PAGE), NULL);
+	}
+	file->size = size;
+}
+
+static void change_apply(TALLOC_CTX *mem_ctx, struct file *file,
+			 const struct change *change)
+{
+	if (change->is_size) {
+		file_resize(mem_ctx, file, change->length);
+		return;
+	}
+	file_put(mem_ctx, file, change->offset, change->length, change->data);
+	if (change->data != NULL) {
+		file->size = MAX(file->size, change->offset + change->length);
+	}
+}
+
+static int change_add(struct vhdx_memory *m, const struct change *template,
+		      const void *data)
+{
+	struct change *change = NULL;
+
+	if (m->fail_err != 0) {
+		if (m->fail_after == 0) {
+			errno = m->fail_err;
+			return -1;
+		}
+		m->fail_after -= 1;
+	}
+	change = talloc(m, struct change);
+	*change = *template;
+	if (data != NULL) {
+		change->data = talloc_memdup(change, data, change->length);
+	}
+	m->num_changes += 1;
+	change->number = m->num_changes;
+	change->next = NULL;
+	*m->pending_end = change;
+	m->pending_end = &change->next;
+	change_apply(m, &m->now, change);
+	return 0;
+}
+
+/* Changes up to a number are stable. */
+static void changes_flush(struct vhdx_memory *m, uint64_t number)
+{
+	while (m->pending != NULL && m->pending->number <= number) {
+		struct change *change = m->pending;
+
+		change_apply(m, &m->stable, change);
+		m->pending = change->next;
+		if (m->pending == NULL) {
+			m->pending_end = &m->pending;
+		}
+		TALLOC_FREE(change);
+	}
+	m->num_flushes += 1;
+}
+
+struct vhdx_memory *vhdx_memory_cut(TALLOC_CTX *mem_ctx,
+				    struct vhdx_memory *memory,
+				    unsigned keep, uint32_t *seed)
+{
+	struct vhdx_memory *m = vhdx_memory_new(mem_ctx);
+	const struct change *change = NULL;
+	struct file *file = &m->stable;
+	uint64_t size = memory->stable.size;
+	uint8_t page[PAGE];
+	size_t i;
+
+	for (i = 0; i < memory->stable.num_pages; i++) {
+		if (memory->stable.pages[i] != NULL) {
+			file_put(m, file, (uint64_t)i * PAGE, PAGE,
+				 memory->stable.pages[i]);
+		}
+	}
+	file->size = size;
+	for (change = memory->pending; change != NULL;
+	     change = change->next) {
+		uint64_t done;
+
+		if (change->is_size) {
+			if (vhdx_memory_random(seed) % 256 < keep) {
+				file_resize(m, file, change->length);
+			}
+			continue;
+		}
+		for (done = 0; done < change->length;) {
+			uint64_t offset = change->offset + done;
+			uint64_t n = MIN(TORN - offset % TORN,
+					 change->length - done);
+
+			if (vhdx_memory_random(seed) % 256 < keep) {
+				file_put(m, file, offset, n,
+					 change->data != NULL ?
+					 change->data + done : NULL);
+				if (change->data != NULL) {
+					file->size = MAX(file->size,
+							 offset + n);
+				}
+			}
+			done += n;
+		}
+	}
+	/* What a disk has, it has: that is where the next life begins. */
+	for (i = 0; i < file->num_pages; i++) {
+		if (file->pages[i] != NULL) {
+			file_get(file, (uint64_t)i * PAGE, PAGE, page);
+			file_put(m, &m->now, (uint64_t)i * PAGE, PAGE, page);
+		}
+	}
+	m->now.size = file->size;
+	return m;
+}
+
+/* The storage */
+
+static ssize_t memory_pread(void *private_data, void *buf, size_t length,
+			    off_t offset)
+{
+	struct vhdx_memory *m = private_data;
+
+	if ((uint64_t)offset >= m->now.size) {
+		return 0;
+	}
+	length = MIN(length, m->now.size - offset);
+	file_get(&m->now, offset, length, buf);
+	return length;
+}
+
+static ssize_t memory_pwrite(void *private_data, const void *buf,
+			     size_t length, off_t offset)
+{
+	struct change change = { .offset = offset, .length = length };
+
+	if (change_add(private_data, &change, buf) == -1) {
+		return -1;
+	}
+	return length;
+}
+
+static int memory_fsync(void *private_data)
+{
+	struct vhdx_memory *m = private_data;
+
+	changes_flush(m, m->num_changes);
+	return 0;
+}
+
+static int memory_ftruncate(void *private_data, off_t length)
+{
+	struct change change = { .length = length, .is_size = true };
+
+	return change_add(private_data, &change, NULL);
+}
+
+static off_t memory_size(void *private_data)
+{
+	struct vhdx_memory *m = private_data;
+
+	return m->now.size;
+}
+
+static int memory_punch_hole(void *private_data, off_t offset, off_t length)
+{
+	struct change change = { .offset = offset, .length = length };
+
+	return change_add(private_data, &change, NULL);
+}
+
+struct memory_job {
+	struct vhdx_memory *m;
+	ssize_t ret;
+	int err;
+	uint64_t number;
+};
+
+static struct tevent_req *memory_pread_send(TALLOC_CTX *mem_ctx,
+					    struct tevent_context *ev,
+					    void *private_data, void *buf,
+					    size_t length, off_t offset)
+{
+	struct memory_job *job = NULL;
+	struct tevent_req *req = tevent_req_create(mem_ctx, &job,
+						   struct memory_job);
+
+	job->ret = memory_pread(private_data, buf, length, offset);
+	tevent_req_done(req);
+	return tevent_req_post(req, ev);
+}
+
+static struct tevent_req *memory_pwrite_send(TALLOC_CTX *mem_ctx,
+					     struct tevent_context *ev,
+					     void *private_data,
+					     const void *buf, size_t length,
+					     off_t offset)
+{
+	struct memory_job *job = NULL;
+	struct tevent_req *req = tevent_req_create(mem_ctx, &job,
+						   struct memory_job);
+
+	job->ret = memory_pwrite(private_data, buf, length, offset);
+	job->err = errno;
+	tevent_req_done(req);
+	return tevent_req_post(req, ev);
+}
+
+static ssize_t memory_job_recv(struct tevent_req *req, int *err)
+{
+	struct memory_job *job = tevent_req_data(req, struct memory_job);
+
+	*err = job->err;
+	return job->ret;
+}
+
+/* What is written between _send and _recv need not be in the flush. */
+static struct tevent_req *memory_fsync_send(TALLOC_CTX *mem_ctx,
+					    struct tevent_context *ev,
+					    void *private_data)
+{
+	struct memory_job *job = NULL;
+	struct tevent_req *req = tevent_req_create(mem_ctx, &job,
+						   struct memory_job);
+
+	job->m = private_data;
+	job->number = job->m->num_changes;
+	tevent_req_done(req);
+	return tevent_req_post(req, ev);
+}
+
+static int memory_fsync_recv(struct tevent_req *req, int *err)
+{
+	struct memory_job *job = tevent_req_data(req, struct memory_job);
+
+	changes_flush(job->m, job->number);
+	return 0;
+}
+
+static const struct vhdx_storage_ops memory_ops = {
+	.pread = memory_pread,
+	.pwrite = memory_pwrite,
+	.fsync = memory_fsync,
+	.ftruncate = memory_ftruncate,
+	.size = memory_size,
+	.punch_hole = memory_punch_hole,
+	.pread_send = memory_pread_send,
+	.pread_recv = memory_job_recv,
+	.pwrite_send = memory_pwrite_send,
+	.pwrite_recv = memory_job_recv,
+	.fsync_send = memory_fsync_send,
+	.fsync_recv = memory_fsync_recv,
+};
+
+struct vhdx_memory *vhdx_memory_new(TALLOC_CTX *mem_ctx)
+{
+	struct vhdx_memory *m = talloc_zero(mem_ctx, struct vhdx_memory);
+
+	m->storage.ops = &memory_ops;
+	m->storage.private_data = m;
+	m->pending_end = &m->pending;
+	return m;
+}
+
+struct vhdx_storage *vhdx_memory_storage(struct vhdx_memory *memory)
+{
+	return &memory->storage;
+}
+
+void vhdx_memory_read(struct vhdx_memory *memory, void *buf, size_t length,
+		      uint64_t offset)
+{
+	file_get(&memory->now, offset, length, buf);
+}
+
+void vhdx_memory_write(struct vhdx_memory *memory, const void *buf,
+		       size_t length, uint64_t offset)
+{
+	memory_pwrite(memory, buf, length, offset);
+	memory_fsync(memory);
+}
+
+void vhdx_memory_resize(struct vhdx_memory *memory, uint64_t size)
+{
+	memory_ftruncate(memory, size);
+	memory_fsync(memory);
+}
+
+uint64_t vhdx_memory_size(const struct vhdx_memory *memory)
+{
+	return memory->now.size;
+}
+
+uint64_t vhdx_memory_num_changes(const struct vhdx_memory *memory)
+{
+	return memory->num_changes;
+}
+
+uint64_t vhdx_memory_num_flushes(const struct vhdx_memory *memory)
+{
+	return memory->num_flushes;
+}
+
+void vhdx_memory_fail(struct vhdx_memory *memory, int err, uint64_t after)
+{
+	memory->fail_err = err;
+	memory->fail_after = after;
+}
