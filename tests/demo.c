@@ -121,6 +121,20 @@ static bool attach(TALLOC_CTX *mem_ctx, struct initiator *who, char name,
 }
 
 /*
+ * Run a command that prints something. Its text is ours: what it needs comes
+ * from the environment.
+ */
+static void show_command(const char *title, const char *command)
+{
+	printf("\n%s\n", title);
+	fflush(stdout);
+	if (system(command) != 0) {
+		printf("  that failed   <-- NOT EXPECTED\n");
+		num_surprises += 1;
+	}
+}
+
+/*
  * The operations that ask
  */
 
@@ -474,6 +488,97 @@ static void show_errors(struct initiator *who)
 		     "%s, %s", status_name(status), scsi_text(&sense));
 }
 
+/*
+ * Persistent reservations
+ */
+
+enum {
+	PR_REGISTER = 0x00,
+	PR_RESERVE = 0x01,
+	PR_CLEAR = 0x03,
+	PR_PREEMPT = 0x04,
+};
+
+#define PR_WRITE_EXCLUSIVE 0x1
+
+static void pr_out(struct initiator *who, const char *name, uint8_t action,
+		   uint64_t key, uint64_t other_key)
+{
+	uint8_t parameters[24] = { 0 };
+	struct scsi scsi = {
+		.name = name,
+		SCSI_CDB(0x5f, action, PR_WRITE_EXCLUSIVE, 0, 0,
+			 0, 0, 0, sizeof(parameters), 0),
+		.data_out = parameters,
+		.data_out_length = sizeof(parameters),
+	};
+
+	RSBVAL(parameters, 0, key);
+	RSBVAL(parameters, 8, other_key);
+	scsi_show(who, &scsi, 0);
+}
+
+static void pr_read_keys(struct initiator *who)
+{
+	struct scsi scsi = {
+		.name = "PR IN READ KEYS",
+		SCSI_CDB(0x5e, 0, 0, 0, 0, 0, 0, 0, 255, 0),
+		.data_in_length = 255,
+	};
+	char *keys = NULL;
+	uint32_t i;
+
+	if (!scsi_data_in(who, &scsi, 8)) {
+		return;
+	}
+	keys = talloc_strdup(talloc_tos(), "");
+	for (i = 8; i + 8 <= scsi.result.data_in_length; i += 8) {
+		talloc_asprintf_addbuf(&keys, " %"PRIX64,
+				       RBVAL(scsi.result.data_in, i));
+	}
+	print_result(who, scsi.name, true, "GOOD, keys%s",
+		     scsi.result.data_in_length > 8 ? keys : ": none");
+}
+
+static void show_reservations(struct initiator *a, struct initiator *b)
+{
+	uint8_t data[SECTOR] = { 0 };
+	const uint64_t key_a = 0xA, key_b = 0xB;
+	struct scsi refused = {
+		.name = "SCSI WRITE (10)",
+		SCSI_CDB(0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0),
+		.data_out = data,
+		.data_out_length = sizeof(data),
+	};
+	struct scsi ready = {
+		.name = "TEST UNIT READY",
+		SCSI_CDB(0x00, 0, 0, 0, 0, 0),
+	};
+	NTSTATUS status;
+
+	print_title("They fight for it: A reserves, B takes it from A");
+	pr_out(a, "PR OUT REGISTER key A", PR_REGISTER, 0, key_a);
+	pr_out(b, "PR OUT REGISTER key B", PR_REGISTER, 0, key_b);
+	pr_read_keys(a);
+	pr_out(a, "PR OUT RESERVE, write exclusive", PR_RESERVE, key_a, 0);
+	smb2_read(b, 64 * 1024, 0);
+	status = librsvd_write(b->disk, data, sizeof(data), 0, 0);
+	print_status(b, "WRITE", status, LIBRSVD_STATUS_RESERVATION_CONFLICT);
+	scsi_show(b, &refused, 0x18);
+
+	pr_out(b, "PR OUT PREEMPT key A", PR_PREEMPT, key_b, key_a);
+	scsi_show(a, &ready, 0x02);
+	status = librsvd_write(a->disk, data, sizeof(data), 0, 0);
+	print_status(a, "WRITE", status, LIBRSVD_STATUS_RESERVATION_CONFLICT);
+	smb2_write(b, 64 * 1024, 0);
+	pr_read_keys(b);
+
+	pr_out(b, "PR OUT CLEAR", PR_CLEAR, key_b, 0);
+	pr_read_keys(a);
+	smb2_write(a, 64 * 1024, 64 * 1024);
+	smb2_read(b, 128 * 1024, 0);
+}
+
 static void detach(struct initiator *who)
 {
 	print_status(who, "CLOSE", librsvd_close(who->disk), NT_STATUS_OK);
@@ -516,13 +621,15 @@ int main(int argc, char *argv[])
 	    !expect(argv[2])) {
 		goto done;
 	}
-	printf("\nEach has a smbd of its own (smbstatus --processes)\n");
-	fflush(stdout);
-	ret = system("smbstatus $CONFIGURATION --processes | "
+	show_command("Each has a smbd of its own (smbstatus --processes)",
+		     "smbstatus $CONFIGURATION --processes | "
 		     "sed -n 's/^[0-9]/  &/p'");
-	if (ret != 0) {
-		goto done;
-	}
+	setenv("DISK", argv[1], 1);
+	show_command("Others cannot take it away (smbclient, del and rename)",
+		     "smbclient $CONFIGURATION -p $SERVER_PORT "
+		     "-U \"$USERNAME%$PASSWORD\" //$SERVER_IP/$SHARE "
+		     "-c \"del $DISK; rename $DISK x\" | "
+		     "sed 's/^/  /' | grep SHARING_VIOLATION");
 
 	print_title("What is it?");
 	show_tunnel(&a);
@@ -530,6 +637,7 @@ int main(int argc, char *argv[])
 
 	show_data(&a, &b);
 	show_errors(&a);
+	show_reservations(&a, &b);
 
 	print_title("Both detach it");
 	detach(&a);
