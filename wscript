@@ -243,7 +243,7 @@ def build_module(bld, engine):
     helper = bld.shlib(
         target='modules/builtin_vfs', name='builtin_vfs',
         source='tests/harness/builtin_vfs.c', includes=includes(bld),
-        cflags=WARNINGS, use='samba talloc', install_path=None)
+        cflags=WARNINGS, use='samba tevent talloc', install_path=None)
     helper.env.cshlib_PATTERN = '%s.so'
 
 
@@ -298,7 +298,7 @@ def build_programs(bld, engine):
         for source in sources(bld, 'tests/%s/*.c' % directory):
             build_program(bld, [source], 'tests/%s/%s' % (
                 directory, os.path.splitext(source.name)[0]),
-                ['librsvd'] + engine)
+                ['librsvd', 'cmocka'] + engine)
 
 
 def build_unit_tests(bld, engine):
