@@ -350,8 +350,7 @@ void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 		/* 2.5.1.2: there are no bitmaps where there is no parent */
 		if (VHDX_BAT_STATE(entry) != VHDX_BITMAP_NOT_PRESENT) {
 			snprintf(field, sizeof(field),
-				 "sector bitmap[%" PRIu64 "]",
-				 index >> image->chunk_shift);
+				 "sector bitmap[%" PRIu64 "]", index - block);
 			vhdx_find(findings, true, "BAT", field,
 				  "State must be NOT_PRESENT without a "
 				  "parent");
