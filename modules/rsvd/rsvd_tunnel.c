@@ -194,9 +194,8 @@ NTSTATUS rsvd_tunnel_reply_struct(struct rsvd_tunnel_request *req,
 
 	blob = ndr_push_blob(ndr);
 	if (blob.length > req->max_output) {
-		/* The handlers see to it; a client must never meet this. */
-		DBG_ERR("Response of %zu bytes for a client that takes "
-			"%"PRIu32"\n", blob.length, req->max_output);
+		DBG_NOTICE("No room for a response of %zu bytes\n",
+			   blob.length);
 		TALLOC_FREE(ndr);
 		return NT_STATUS_BUFFER_TOO_SMALL;
 	}
