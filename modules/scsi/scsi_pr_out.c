@@ -596,6 +596,11 @@ static void scsi_pr_report(struct scsi_pr_out *pr)
  * everywhere, so that nothing of a preempted initiator starts any more; what
  * has started must have ended before the winner is told that the disk is its
  * own.
+ *
+ * PREEMPT alone leaves the tasks of the preempted alone. But clusters fence
+ * with it, on disks that have finished the writes they took long before the
+ * next command; a write that is delayed below us may come seconds later. So
+ * it is waited for with both.
  */
 static void scsi_pr_abort_preempted(struct scsi_pr_out *pr)
 {
@@ -630,8 +635,7 @@ void scsi_pr_out(struct scsi_request *req)
 		return;
 	}
 	scsi_pr_report(&pr);
-	if (pr.result == SCSI_PR_GOOD &&
-	    pr.service_action == SCSI_PR_PREEMPT_AND_ABORT) {
+	if (pr.result == SCSI_PR_GOOD) {
 		scsi_pr_abort_preempted(&pr);
 	}
 }
