@@ -597,12 +597,13 @@ static void scsi_pr_report(struct scsi_pr_out *pr)
  * has started must have ended before the winner is told that the disk is its
  * own.
  *
- * PREEMPT alone leaves the tasks of the preempted alone. But clusters fence
- * with it, on disks that have finished the writes they took long before the
- * next command; a write that is delayed below us may come seconds later. So
- * it is waited for with both.
+ * PREEMPT alone is not to touch the tasks of the preempted. But clusters
+ * fence with it, because disks have long finished the writes they took when
+ * the next command comes; a write that is delayed below us may come seconds
+ * later. So PREEMPT waits too, only that it does not fail when it waits in
+ * vain.
  */
-static void scsi_pr_abort_preempted(struct scsi_pr_out *pr)
+static void scsi_pr_fence_preempted(struct scsi_pr_out *pr)
 {
 	const struct scsi_disk *disk = pr->req->disk;
 	NTSTATUS status;
@@ -612,7 +613,8 @@ static void scsi_pr_abort_preempted(struct scsi_pr_out *pr)
 	}
 	status = disk->ops->fence(disk->private_data, pr->preempted,
 				  pr->num_preempted);
-	if (!NT_STATUS_IS_OK(status)) {
+	if (!NT_STATUS_IS_OK(status) &&
+	    pr->service_action == SCSI_PR_PREEMPT_AND_ABORT) {
 		scsi_state_error(pr->req, status);
 	}
 }
@@ -636,6 +638,6 @@ void scsi_pr_out(struct scsi_request *req)
 	}
 	scsi_pr_report(&pr);
 	if (pr.result == SCSI_PR_GOOD) {
-		scsi_pr_abort_preempted(&pr);
+		scsi_pr_fence_preempted(&pr);
 	}
 }

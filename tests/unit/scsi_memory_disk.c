@@ -170,7 +170,7 @@ static NTSTATUS memory_disk_fence(void *private_data,
 	memcpy(disk->fenced, initiators,
 	       num_initiators * sizeof(struct GUID));
 	disk->num_fenced = num_initiators;
-	return NT_STATUS_OK;
+	return disk->fence_status;
 }
 
 static const struct scsi_disk_ops memory_disk_ops = {

@@ -30,6 +30,7 @@ struct scsi_memory_disk {
 	NTSTATUS write_status;
 	NTSTATUS flush_status;
 	NTSTATUS state_status;
+	NTSTATUS fence_status;
 };
 
 /* All zeros, unmapped. NULL when out of memory. */
