@@ -5,6 +5,7 @@
  */
 
 #include "source3/utils/rsvdctl.h"
+#include "lib/util/sys_rw_data.h"
 
 static struct {
 	const char *data_out;
@@ -74,6 +75,28 @@ static bool rsvdctl_scsi_data_out(struct rsvdctl *ctl, DATA_BLOB *data)
 		}
 	}
 	return true;
+}
+
+/* Not file_save(): that refuses a file that is there. */
+static int rsvdctl_scsi_save(struct rsvdctl *ctl,
+			     const struct librsvd_scsi_result *result)
+{
+	bool ok;
+	int fd;
+
+	fd = open(scsi_opts.output, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+	if (fd == -1) {
+		return rsvdctl_error(ctl, "cannot open %s: %s",
+				     scsi_opts.output, strerror(errno));
+	}
+	ok = write_data(fd, result->data_in, result->data_in_length) ==
+	     (ssize_t)result->data_in_length;
+	ok = (close(fd) == 0) && ok;
+	if (!ok) {
+		return rsvdctl_error(ctl, "cannot write %s: %s",
+				     scsi_opts.output, strerror(errno));
+	}
+	return RSVDCTL_OK;
 }
 
 /* As hexdump -C prints it. */
@@ -201,14 +224,15 @@ static int rsvdctl_scsi_run(struct rsvdctl *ctl)
 					    "send a SCSI command to", target);
 	}
 
-	if (scsi_opts.output != NULL &&
-	    !file_save(scsi_opts.output, result.data_in,
-		       result.data_in_length)) {
-		return rsvdctl_error(ctl, "cannot write %s: %s",
-				     scsi_opts.output, strerror(errno));
+	librsvd_close(attach->disk);
+
+	if (scsi_opts.output != NULL) {
+		ret = rsvdctl_scsi_save(ctl, &result);
+		if (ret != RSVDCTL_OK) {
+			return ret;
+		}
 	}
 	ret = rsvdctl_scsi_print(ctl, &result);
-	librsvd_close(attach->disk);
 
 	if (ret == RSVDCTL_OK && result.sense.scsi_status != 0) {
 		return RSVDCTL_SCSI_STATUS;
