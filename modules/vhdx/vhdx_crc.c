@@ -39,3 +39,11 @@ uint32_t vhdx_checksum(const uint8_t *buf, size_t length,
 	crc = vhdx_crc32c(crc, zeros, sizeof(zeros));
 	return vhdx_crc32c(crc, buf + rest, length - rest);
 }
+
+void vhdx_checksum_push(uint8_t *buf, size_t length, size_t checksum_offset)
+{
+	/* PUSH_LE_U32() would compute it four times. */
+	uint32_t crc = vhdx_checksum(buf, length, checksum_offset);
+
+	PUSH_LE_U32(buf, checksum_offset, crc);
+}

@@ -160,9 +160,7 @@ static NTSTATUS region_tables_write(struct vhdx_storage *storage,
 	PUSH_LE_U32(buf, VHDX_REGION_ENTRY_COUNT, 2);
 	region_push(buf, 0, &bat, l->bat_offset, l->bat_length);
 	region_push(buf, 1, &metadata, l->metadata_offset, VHDX_MIB);
-	PUSH_LE_U32(buf, VHDX_REGION_CHECKSUM,
-		    vhdx_checksum(buf, VHDX_REGION_TABLE_SIZE,
-				  VHDX_REGION_CHECKSUM));
+	vhdx_checksum_push(buf, VHDX_REGION_TABLE_SIZE, VHDX_REGION_CHECKSUM);
 	for (i = 0; i < 2 && NT_STATUS_IS_OK(status); i++) {
 		status = vhdx_file_write(storage, buf, VHDX_REGION_TABLE_SIZE,
 					 VHDX_REGION_TABLE_OFFSET(i));

@@ -61,9 +61,7 @@ void vhdx_header_push(uint8_t buf[VHDX_HEADER_SIZE],
 	PUSH_LE_U16(buf, VHDX_HEADER_VERSION, header->version);
 	PUSH_LE_U32(buf, VHDX_HEADER_LOG_LENGTH, header->log_length);
 	PUSH_LE_U64(buf, VHDX_HEADER_LOG_OFFSET, header->log_offset);
-	PUSH_LE_U32(buf, VHDX_HEADER_CHECKSUM,
-		    vhdx_checksum(buf, VHDX_HEADER_SIZE,
-				  VHDX_HEADER_CHECKSUM));
+	vhdx_checksum_push(buf, VHDX_HEADER_SIZE, VHDX_HEADER_CHECKSUM);
 }
 
 /* Why a copy is not valid, NULL when it is */

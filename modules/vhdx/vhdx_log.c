@@ -824,8 +824,7 @@ static void entry_finish(const struct vhdx *image,
 	PUSH_LE_U64(buf, VHDX_LOG_ENTRY_FLUSHED_FILE_OFFSET,
 		    state->stable_end);
 	PUSH_LE_U64(buf, VHDX_LOG_ENTRY_LAST_FILE_OFFSET, state->next_free);
-	PUSH_LE_U32(buf, VHDX_LOG_ENTRY_CHECKSUM,
-		    vhdx_checksum(buf, length, VHDX_LOG_ENTRY_CHECKSUM));
+	vhdx_checksum_push(buf, length, VHDX_LOG_ENTRY_CHECKSUM);
 }
 
 static void head_move(const struct vhdx *image, struct vhdx_state *state,

@@ -129,6 +129,7 @@ uint32_t vhdx_crc32c(uint32_t crc, const void *buf, size_t length);
 /* Of a structure whose 4 bytes at checksum_offset count as zero */
 uint32_t vhdx_checksum(const uint8_t *buf, size_t length,
 		       size_t checksum_offset);
+void vhdx_checksum_push(uint8_t *buf, size_t length, size_t checksum_offset);
 
 /* vhdx_guid.c */
 
