@@ -131,6 +131,13 @@ def prepare(options):
             '--operations=%d' % (mebibytes(options.size))])
 
 
+def sync_files():
+    directory = os.environ['LOCAL_PATH']
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), 'rb') as file:
+            os.fsync(file.fileno())
+
+
 def mebibytes(size):
     units = {'M': 1, 'G': 1024}
     return int(size[:-1]) * units[size[-1]]
@@ -148,8 +155,8 @@ def measure(options, workload, depth, security):
             order.reverse()
         for target in order:
             if read_percent < 100:
-                # What others left to be written is not to be our time.
-                os.sync()
+                # What the last run left to be written is not our time.
+                sync_files()
             results[target.letter].append(load(
                 target.arguments + SECURITY[security] + [
                     '--size=' + options.size, '--block-size=' + block_size,
