@@ -52,10 +52,11 @@ static NTSTATUS parse(TALLOC_CTX *mem_ctx, uint32_t server_version,
 		      size_t length, size_t offset, uint8_t value,
 		      struct rsvd_open_context **context)
 {
-	DATA_BLOB blob = data_blob_talloc_zero(mem_ctx, length);
+	DATA_BLOB blob = data_blob_talloc_zero(mem_ctx, length + 1);
 	struct rsvd_open_context *unused = NULL;
 	NTSTATUS status;
 
+	blob.length = length;
 	memcpy(blob.data, context_bytes, MIN(length, sizeof(context_bytes)));
 	if (offset < length) {
 		blob.data[offset] = value;
@@ -142,7 +143,7 @@ static void a_host_name_longer_than_its_field_is_refused(void **state)
 {
 	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET, 126, NULL),
 		      NT_STATUS_OK);
-	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET, 127, NULL),
+	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET, 128, NULL),
 		      NT_STATUS_INVALID_PARAMETER);
 	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET + 1, 1, NULL),
 		      NT_STATUS_INVALID_PARAMETER);
