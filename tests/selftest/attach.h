@@ -100,7 +100,10 @@ static inline struct librsvd_conn *attach_connect(TALLOC_CTX *mem_ctx,
 	return attach_connect_as(mem_ctx, ev, attach_env("USERNAME"));
 }
 
-/* Open a disk as an initiator of its own. */
+/*
+ * Open a disk as an initiator of its own. It shares with everybody, so that it
+ * is not the share modes of SMB that keep others out.
+ */
 static inline NTSTATUS attach_open(TALLOC_CTX *mem_ctx,
 				   struct librsvd_conn *conn, const char *name,
 				   uint32_t originator,
@@ -111,6 +114,7 @@ static inline NTSTATUS attach_open(TALLOC_CTX *mem_ctx,
 		.path = name,
 		.initiator_id = &initiator,
 		.originator = originator,
+		.share_access = 0x7,	/* read, write, delete */
 	};
 
 	return librsvd_open(mem_ctx, conn, &params, disk);

@@ -114,6 +114,15 @@ static void a_plain_open_reads_an_attached_file(void **state)
 static void a_plain_open_does_not_write_an_attached_file(void **state)
 {
 	struct fixture *fixture = *state;
+
+	/* reput writes on at the end of what is there. */
+	assert_says(smbclient(fixture, "reput /etc/passwd disk.vhdx"),
+		    "NT_STATUS_SHARING_VIOLATION");
+}
+
+static void a_plain_open_does_not_truncate_an_attached_file(void **state)
+{
+	struct fixture *fixture = *state;
 	size_t before_length, after_length;
 	char *before = contents(fixture, fixture->path, &before_length);
 	char *after = NULL;
@@ -338,6 +347,23 @@ static void kill_new_processes(TALLOC_CTX *mem_ctx, const pid_t *before)
 	assert_true(killed > 0);
 }
 
+/*
+ * VHDMP gets the file when nobody has the disk any more. smbd notices a lost
+ * connection, and the end of a process, in its own time.
+ */
+static struct librsvd_disk *open_when_free(struct fixture *fixture)
+{
+	struct librsvd_disk *disk = NULL;
+	NTSTATUS status;
+
+	do {
+		status = attach_open(fixture, fixture->conn, "disk.vhdx",
+				     LIBRSVD_ORIGINATOR_VHDMP, &disk);
+	} while (NT_STATUS_EQUAL(status, VHD_SHARED));
+	assert_ok(status);
+	return disk;
+}
+
 static void a_killed_server_process_leaves_no_open_behind(void **state)
 {
 	struct fixture *fixture = *state;
@@ -358,8 +384,7 @@ static void a_killed_server_process_leaves_no_open_behind(void **state)
 
 	kill_new_processes(fixture, before);
 
-	assert_ok(attach_open(fixture, fixture->conn, "disk.vhdx",
-			      LIBRSVD_ORIGINATOR_VHDMP, &fixture->disk));
+	fixture->disk = open_when_free(fixture);
 	assert_ok(librsvd_close(fixture->disk));
 	/* What it had written is there. */
 	assert_ok(attach_open(fixture, fixture->conn, "disk.vhdx", 0,
@@ -373,19 +398,13 @@ static void a_lost_connection_detaches_the_disk(void **state)
 	struct fixture *fixture = *state;
 	struct librsvd_conn *conn = attach_connect(fixture, NULL);
 	struct librsvd_disk *disk = NULL;
-	NTSTATUS status;
 
 	assert_ok(librsvd_close(fixture->disk));
 	assert_ok(attach_open(conn, conn, "disk.vhdx", 0, &disk));
 
 	talloc_free(conn);
 
-	/* smbd notices in its own time. */
-	do {
-		status = attach_open(fixture, fixture->conn, "disk.vhdx",
-				     LIBRSVD_ORIGINATOR_VHDMP, &disk);
-	} while (NT_STATUS_EQUAL(status, VHD_SHARED));
-	assert_ok(status);
+	assert_non_null(open_when_free(fixture));
 }
 
 static void a_handle_that_may_only_read_cannot_write(void **state)
@@ -430,6 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_plain_open_reads_an_attached_file),
 		TEST(a_plain_open_does_not_write_an_attached_file),
+		TEST(a_plain_open_does_not_truncate_an_attached_file),
 		TEST(an_attached_file_is_not_deleted),
 		TEST(an_attached_file_is_not_renamed),
 		TEST(nothing_is_renamed_onto_an_attached_file),
