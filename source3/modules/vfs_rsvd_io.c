@@ -159,11 +159,46 @@ static void rsvd_io_fail_stored(struct rsvd_io *io, NTSTATUS error)
 					   error));
 }
 
+static void rsvd_io_flushed(struct tevent_req *subreq);
+
+/*
+ * The bytes have moved.
+ */
 static void rsvd_io_finish(struct rsvd_io *io)
 {
+	if (io->kind == RSVD_IO_WRITE &&
+	    rsvd_open_write_through(io->rf->open))
+	{
+		io->subreq = vhdx_flush_send(io, io->ev, io->rf->image);
+		if (io->subreq == NULL) {
+			rsvd_io_fail_stored(io, NT_STATUS_NO_MEMORY);
+			return;
+		}
+		tevent_req_set_callback(io->subreq, rsvd_io_flushed, io->req);
+		return;
+	}
 	rsvd_io_forget(io);
 	io->ret = io->n;
 	tevent_req_done(io->req);
+}
+
+static void rsvd_io_flushed(struct tevent_req *subreq)
+{
+	struct tevent_req *req = tevent_req_callback_data(
+		subreq, struct tevent_req);
+	struct rsvd_io *io = tevent_req_data(req, struct rsvd_io);
+	NTSTATUS status;
+
+	status = vhdx_flush_recv(subreq);
+	TALLOC_FREE(subreq);
+	io->subreq = NULL;
+	if (!NT_STATUS_IS_OK(status)) {
+		rsvd_io_fail_stored(io, status);
+		return;
+	}
+	rsvd_io_forget(io);
+	io->ret = io->n;
+	tevent_req_done(req);
 }
 
 static void rsvd_io_image_done(struct tevent_req *subreq)
@@ -564,6 +599,11 @@ static NTSTATUS rsvd_io_sync(struct rsvd_fsp *rf, bool is_write, void *buf,
 		status = NT_STATUS_OK;
 	} else if (is_write) {
 		status = vhdx_write(rf->image, buf, n, offset);
+		if (NT_STATUS_IS_OK(status) &&
+		    rsvd_open_write_through(rf->open))
+		{
+			status = vhdx_flush(rf->image);
+		}
 	} else {
 		status = vhdx_read(rf->image, buf, n, offset);
 	}
