@@ -1064,6 +1064,71 @@ static void many_requests_at_once_are_served(void **state)
 	}
 }
 
+/* More than there are credits for, so that some wait here. */
+static void start_writes(struct fixture *f, struct librsvd_disk *disk,
+			 const uint8_t *data, struct tevent_req **reqs,
+			 size_t num)
+{
+	size_t i;
+
+	for (i = 0; i < num; i++) {
+		reqs[i] = librsvd_write_send(f, disk, data, 8 * BLOCK_SIZE, 0,
+					     0);
+		assert_non_null(reqs[i]);
+	}
+}
+
+static void requests_fail_when_the_connection_drops(void **state)
+{
+	enum { NUM = 100 };
+	struct fixture *f = *state;
+	struct tevent_context *ev = samba_tevent_context_init(f);
+	struct librsvd_connect_params params = connect_params();
+	struct librsvd_conn *conn = NULL;
+	struct librsvd_disk *disk = NULL;
+	uint8_t *data = pattern(f, 8 * BLOCK_SIZE, 9);
+	struct tevent_req *reqs[NUM];
+	size_t i;
+
+	assert_ok(librsvd_connect(f, ev, &params, &conn));
+	disk = open_disk(f, conn, &initiator_a);
+	start_writes(f, disk, data, reqs, NUM);
+
+	smbXcli_conn_disconnect(conn->cli->conn, NT_STATUS_CONNECTION_RESET);
+
+	for (i = 0; i < NUM; i++) {
+		assert_true(tevent_req_poll(reqs[i], ev));
+		assert_false(NT_STATUS_IS_OK(librsvd_write_recv(reqs[i])));
+	}
+	assert_false(librsvd_conn_is_connected(conn));
+	assert_status(librsvd_flush(disk), NT_STATUS_CONNECTION_DISCONNECTED);
+}
+
+static void requests_fail_when_the_connection_is_freed(void **state)
+{
+	enum { NUM = 100 };
+	struct fixture *f = *state;
+	struct tevent_context *ev = samba_tevent_context_init(f);
+	struct librsvd_connect_params params = connect_params();
+	struct librsvd_conn *conn = NULL;
+	struct librsvd_disk *disk = NULL;
+	uint8_t *data = pattern(f, 8 * BLOCK_SIZE, 9);
+	struct tevent_req *reqs[NUM];
+	size_t i;
+
+	assert_ok(librsvd_connect(f, ev, &params, &conn));
+	disk = open_disk(f, conn, &initiator_a);
+	start_writes(f, disk, data, reqs, NUM);
+
+	talloc_free(conn);
+
+	for (i = 0; i < NUM; i++) {
+		assert_true(tevent_req_poll(reqs[i], ev));
+		assert_false(NT_STATUS_IS_OK(librsvd_write_recv(reqs[i])));
+	}
+	assert_status(librsvd_flush(disk), NT_STATUS_CONNECTION_DISCONNECTED);
+}
+
 static void the_size_of_the_file_is_that_of_the_disk(void **state)
 {
 	struct fixture *f = *state;
@@ -1277,6 +1342,8 @@ int main(void)
 		TEST(what_was_never_written_reads_as_zeros),
 		TEST(what_was_flushed_is_in_the_image),
 		TEST(many_requests_at_once_are_served),
+		TEST(requests_fail_when_the_connection_drops),
+		TEST(requests_fail_when_the_connection_is_freed),
 		TEST(the_size_of_the_file_is_that_of_the_disk),
 		TEST(io_without_initiator_leaves_an_error_to_ask_for),
 		TEST(the_key_of_an_error_goes_round_after_255),
