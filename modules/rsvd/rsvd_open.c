@@ -276,24 +276,22 @@ NTSTATUS rsvd_open_store_error(struct rsvd_open *open, bool is_write,
 	return rsvd_open_store_autosense(open, sense);
 }
 
-/* MS-RSVD 2.2.3 has a status for some conditions; others come as sense. */
-static NTSTATUS rsvd_unit_attention_status(uint32_t ua)
-{
-	switch (ua) {
-	case SCSI_UA_CAPACITY_DATA_CHANGED:
-		return NT_STATUS_SVHDX_UNIT_ATTENTION_CAPACITY_DATA_CHANGED;
-	case SCSI_UA_RESERVATIONS_PREEMPTED:
-		return NT_STATUS_SVHDX_UNIT_ATTENTION_RESERVATIONS_PREEMPTED;
-	case SCSI_UA_RESERVATIONS_RELEASED:
-		return NT_STATUS_SVHDX_UNIT_ATTENTION_RESERVATIONS_RELEASED;
-	case SCSI_UA_REGISTRATIONS_PREEMPTED:
-		return NT_STATUS_SVHDX_UNIT_ATTENTION_REGISTRATIONS_PREEMPTED;
-	case SCSI_UA_OPERATING_DEFINITION_CHANGED:
-		return NT_STATUS_SVHDX_UNIT_ATTENTION_OPERATING_DEFINITION_CHANGED;
-	default:
-		return NT_STATUS_OK;
-	}
-}
+/* MS-RSVD 2.2.3 has a status for these; others come as sense. */
+static const struct {
+	uint32_t ua;
+	uint32_t status;
+} rsvd_unit_attentions[] = {
+	{ SCSI_UA_CAPACITY_DATA_CHANGED,
+	  STATUS_SVHDX_UNIT_ATTENTION_CAPACITY_DATA_CHANGED },
+	{ SCSI_UA_RESERVATIONS_PREEMPTED,
+	  STATUS_SVHDX_UNIT_ATTENTION_RESERVATIONS_PREEMPTED },
+	{ SCSI_UA_RESERVATIONS_RELEASED,
+	  STATUS_SVHDX_UNIT_ATTENTION_RESERVATIONS_RELEASED },
+	{ SCSI_UA_REGISTRATIONS_PREEMPTED,
+	  STATUS_SVHDX_UNIT_ATTENTION_REGISTRATIONS_PREEMPTED },
+	{ SCSI_UA_OPERATING_DEFINITION_CHANGED,
+	  STATUS_SVHDX_UNIT_ATTENTION_OPERATING_DEFINITION_CHANGED },
+};
 
 static NTSTATUS rsvd_open_report_unit_attention(struct rsvd_open *open,
 						bool *reported)
@@ -301,6 +299,7 @@ static NTSTATUS rsvd_open_report_unit_attention(struct rsvd_open *open,
 	uint8_t sense[RSVD_SCSI_SENSE_BUFFER_SIZE] = {0};
 	uint32_t ua = 0;
 	NTSTATUS status;
+	size_t i;
 
 	*reported = false;
 
@@ -316,11 +315,12 @@ static NTSTATUS rsvd_open_report_unit_attention(struct rsvd_open *open,
 	}
 
 	*reported = true;
-	status = rsvd_unit_attention_status(ua);
-	if (NT_STATUS_IS_OK(status)) {
-		return rsvd_open_store_autosense(open, sense);
+	for (i = 0; i < ARRAY_SIZE(rsvd_unit_attentions); i++) {
+		if (rsvd_unit_attentions[i].ua == ua) {
+			return NT_STATUS(rsvd_unit_attentions[i].status);
+		}
 	}
-	return status;
+	return rsvd_open_store_autosense(open, sense);
 }
 
 static NTSTATUS rsvd_open_verdict(struct rsvd_open *open, bool is_write,

@@ -36,7 +36,8 @@ NTSTATUS rsvd_tunnel_reply_struct(struct rsvd_tunnel_request *req,
 				  ndr_push_flags_fn_t fn);
 
 #define rsvd_tunnel_reply(req, status, type, p)				\
-	rsvd_tunnel_reply_struct((req), (status), (1 ? (p) : (struct type *)0), \
+	rsvd_tunnel_reply_struct((req), (status),			\
+				 (1 ? (p) : (struct type *)0),		\
 				 (ndr_push_flags_fn_t)ndr_push_##type)
 
 /**
@@ -49,7 +50,8 @@ NTSTATUS rsvd_tunnel_pull_struct(struct rsvd_tunnel_request *req,
 				 ndr_pull_flags_fn_t fn);
 
 #define rsvd_tunnel_pull(req, blob, type, p)				\
-	rsvd_tunnel_pull_struct((req), (blob), (1 ? (p) : (struct type *)0), \
+	rsvd_tunnel_pull_struct((req), (blob),				\
+				(1 ? (p) : (struct type *)0),		\
 				(ndr_pull_flags_fn_t)ndr_pull_##type)
 
 /* The status of an operation of the disk on an open that has none (VHDMP). */

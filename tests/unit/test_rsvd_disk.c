@@ -651,6 +651,51 @@ static void no_open_is_added_beyond_the_limit(void **state)
 	assert_true(rsvd_disk_is_attached(f->process[1]));
 }
 
+#define CHANGES_AT_ONCE 200
+
+static void processes_that_change_at_once_lose_nothing(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pids[NUM_PROCESSES];
+	int i, j;
+
+	for (i = 0; i < NUM_PROCESSES; i++) {
+		struct GUID initiator = { .time_low = 1 + i, };
+
+		pids[i] = fork();
+		assert_true(pids[i] >= 0);
+		if (pids[i] != 0) {
+			continue;
+		}
+
+		attach(f->process[i], 0, &initiator);
+		for (j = 1; j <= CHANGES_AT_ONCE; j++) {
+			attach(f->process[i], j, &initiator);
+			registers(f->process[i], &initiator, j, true);
+			rsvd_disk_remove_open(f->process[i], j);
+		}
+		_exit(0);
+	}
+	for (i = 0; i < NUM_PROCESSES; i++) {
+		int status = -1;
+
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_int_equal(status, 0);
+	}
+
+	for (i = 0; i < NUM_PROCESSES; i++) {
+		struct GUID initiator = { .time_low = 1 + i, };
+		struct server_id id = server_id_of(i);
+
+		assert_int_equal(key_of(f->process[0], &initiator),
+				 CHANGES_AT_ONCE);
+		assert_true(rsvd_disk_has_open(f->process[0], &id, 0));
+	}
+	assert_int_equal(
+		rsvd_disk_scsi_state(f->process[0], NULL)->pr_generation,
+		NUM_PROCESSES * CHANGES_AT_ONCE);
+}
+
 /*
  * The change is a new key in the place of an old one, so that there is an old
  * state to be left. After each death the record that the others see, and what
@@ -728,6 +773,7 @@ int main(void)
 		rsvd_test(a_record_cut_anywhere_is_refused),
 		rsvd_test(a_record_that_got_lost_is_put_back),
 		rsvd_test(no_open_is_added_beyond_the_limit),
+		rsvd_test(processes_that_change_at_once_lose_nothing),
 		rsvd_test(
 		a_process_killed_at_any_write_leaves_the_old_or_the_new_key),
 	};
