@@ -109,7 +109,38 @@ static uint64_t align_up(uint64_t n)
 	return (n + VHDX_ALIGNMENT - 1) & ~(VHDX_ALIGNMENT - 1);
 }
 
-NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state)
+/*
+ * Nothing is behind the last structure but what a dead process reserved. Not
+ * done where nobody has died: others may have their reasons for a larger file.
+ */
+static NTSTATUS reservation_drop(struct vhdx *image, uint64_t *size)
+{
+	uint64_t end = image->used_end;
+	NTSTATUS status;
+	size_t i;
+
+	if (end == 0 || image->geometry.leave_blocks_allocated) {
+		return NT_STATUS_OK;
+	}
+	end = MAX(end, image->log.offset + image->log.length);
+	for (i = 0; i < image->num_regions; i++) {
+		end = MAX(end, image->regions[i].offset +
+			       image->regions[i].length);
+	}
+	if (end >= *size) {
+		return NT_STATUS_OK;
+	}
+	status = vhdx_file_resize(image->storage, end);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	*size = end;
+	image->file_size = end;
+	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
+			    bool after_crash)
 {
 	uint64_t size;
 	NTSTATUS status;
@@ -117,6 +148,12 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state)
 	status = vhdx_file_size(image->storage, &size);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (after_crash) {
+		status = reservation_drop(image, &size);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 	}
 	state->session = vhdx_unique_number();
 	state->header_step = VHDX_HEADER_OLD;

@@ -396,10 +396,15 @@ NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings)
 	}
 	status = vhdx_metadata_read(image, buf, num * VHDX_BAT_ENTRY_SIZE,
 				    image->bat.offset);
+	image->used_end = VHDX_HEADER_SECTION_SIZE;
 	for (i = 0; NT_STATUS_IS_OK(status) && i < num; i++) {
-		vhdx_bat_entry_check(image, i,
-				     PULL_LE_U64(buf, i * VHDX_BAT_ENTRY_SIZE),
-				     space, findings);
+		uint64_t entry = PULL_LE_U64(buf, i * VHDX_BAT_ENTRY_SIZE);
+
+		vhdx_bat_entry_check(image, i, entry, space, findings);
+		/* Also what states without a place leave there */
+		image->used_end = MAX(image->used_end,
+				      VHDX_BAT_FILE_OFFSET(entry) +
+				      image->geometry.block_size);
 	}
 	TALLOC_FREE(buf);
 	if (!NT_STATUS_IS_OK(status)) {

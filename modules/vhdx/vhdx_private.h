@@ -86,6 +86,7 @@ struct vhdx {
 	struct vhdx_range *regions;	/* all, also those we do not know */
 	size_t num_regions;
 	uint64_t file_size;		/* the file has at least this */
+	uint64_t used_end;		/* end of the last block, 0: unknown */
 
 	struct vhdx_log_overlay *overlay; /* a log not replayed in the file */
 	struct vhdx_bat_cache *bat_cache;
@@ -232,7 +233,7 @@ void vhdx_bat_forget(struct vhdx *image);
 void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 			  struct vhdx_space *space,
 			  struct vhdx_findings *findings);
-/* Check the whole table when that is cheap. */
+/* Check the whole table, and find used_end, when that is cheap. */
 NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings);
 
 /* vhdx_log.c */
@@ -331,8 +332,12 @@ NTSTATUS vhdx_sync(struct vhdx *image);
 
 /* vhdx_alloc.c */
 
-/* Begin a session: the state of the first writer, under the lock. */
-NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state);
+/*
+ * Begin a session: the state of the first writer, under the lock. After a
+ * crash what was reserved in the file is given back.
+ */
+NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
+			    bool after_crash);
 /* End it: the last writer leaves, under the lock. */
 NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state);
 /*
