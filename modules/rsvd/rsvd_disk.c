@@ -890,12 +890,38 @@ NTSTATUS rsvd_disk_get(struct rsvd_disk *disk, TALLOC_CTX *mem_ctx,
 	return NT_STATUS_OK;
 }
 
+static bool rsvd_disk_cache_has_dead(struct rsvd_disk *disk)
+{
+	uint32_t i;
+
+	for (i = 0; i < disk->cache->num_opens; i++) {
+		if (!rsvd_disk_open_is_alive(disk, &disk->cache->opens[i])) {
+			return true;
+		}
+	}
+
+	return false;
+}
+
 const struct scsi_state *rsvd_disk_scsi_state(struct rsvd_disk *disk,
 					      uint64_t *generation)
 {
 	NTSTATUS status;
 
 	status = rsvd_disk_refresh(disk);
+	if (NT_STATUS_IS_OK(status) && disk->cache->scsi->reserved &&
+	    rsvd_disk_cache_has_dead(disk))
+	{
+		/*
+		 * RESERVE ends with the nexus (SPC-2 5.5.1), and a process
+		 * that died has told nobody. Persistent reservations do not,
+		 * so nothing else hurries to drop the dead.
+		 */
+		status = rsvd_disk_change(disk, NULL, NULL);
+		if (NT_STATUS_IS_OK(status)) {
+			status = rsvd_disk_refresh(disk);
+		}
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		DBG_ERR("Cannot read the disk record: %s\n",
 			nt_errstr(status));

@@ -388,6 +388,44 @@ static void a_reservation_keeps_others_out_in_every_process(void **state)
 	assert_status(rsvd_open_check_io(other, true), NT_STATUS_OK);
 }
 
+static NTSTATUS reserve_legacy(struct scsi_state *state, bool *changed,
+			       void *fn_data)
+{
+	state->reserved = true;
+	state->reserve_holder = rsvd_fixture_initiator[0];
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+static void a_legacy_reservation_dies_with_the_process(void **state)
+{
+	struct rsvd_fixture *f = *state;
+	struct rsvd_open *other = NULL;
+
+	open_disk(f, 0);
+	other = open_disk(f, 1);
+	rsvd_disk_scsi_update(f->process[0], reserve_legacy, NULL);
+	assert_status(rsvd_open_check_io(other, false),
+		      NT_STATUS_SVHDX_RESERVATION_CONFLICT);
+
+	f->dead[0] = true;
+	assert_status(rsvd_open_check_io(other, false), NT_STATUS_OK);
+}
+
+static void a_persistent_reservation_does_not(void **state)
+{
+	struct rsvd_fixture *f = *state;
+	struct rsvd_open *other = NULL;
+	enum scsi_pr_type type = SCSI_PR_EXCLUSIVE_ACCESS;
+
+	open_disk(f, 0);
+	other = open_disk(f, 1);
+	rsvd_disk_scsi_update(f->process[0], reserve, &type);
+	f->dead[0] = true;
+	assert_status(rsvd_open_check_io(other, false),
+		      NT_STATUS_SVHDX_RESERVATION_CONFLICT);
+}
+
 static NTSTATUS establish(struct scsi_state *state, bool *changed,
 			  void *fn_data)
 {
@@ -494,6 +532,8 @@ int main(void)
 		rsvd_test(a_handle_does_what_it_was_opened_for),
 		rsvd_test(a_raw_open_needs_no_initiator),
 		rsvd_test(a_reservation_keeps_others_out_in_every_process),
+		rsvd_test(a_legacy_reservation_dies_with_the_process),
+		rsvd_test(a_persistent_reservation_does_not),
 		rsvd_test(a_unit_attention_is_reported_once_by_its_status),
 		rsvd_test(an_error_of_2_2_3_is_passed_on),
 		rsvd_test(an_error_of_the_disk_is_stored),
