@@ -597,7 +597,8 @@ struct tevent_req *librsvd_change_tracking_start_send(
 {
 	struct svhdx_change_tracking_start_request r = {
 		.transaction_id = librsvd_guid_to_ndr(&params->transaction_id),
-		.log_file_name_offset = SVHDX_CHANGE_TRACKING_START_REQUEST_SIZE,
+		.log_file_name_offset =
+			SVHDX_CHANGE_TRACKING_START_REQUEST_SIZE,
 		.log_file_id = librsvd_guid_to_ndr(&params->log_file_id),
 		.max_log_file_size = params->max_log_file_size,
 		.append_data = params->append_data,

@@ -8,9 +8,9 @@
 #include "lib/util/dlinklist.h"
 #include "libcli/smb/smb2_create_blob.h"
 
-static NTSTATUS librsvd_host_name_push(TALLOC_CTX *mem_ctx,
-				       const char *host_name,
-				       struct svhdx_open_device_context *context)
+static NTSTATUS librsvd_host_name_push(
+	TALLOC_CTX *mem_ctx, const char *host_name,
+	struct svhdx_open_device_context *context)
 {
 	char host[HOST_NAME_MAX + 1] = { 0 };
 	uint8_t *utf16 = NULL;

@@ -409,7 +409,7 @@ NTSTATUS librsvd_initial_info_recv(struct tevent_req *req,
 	NTSTATUS status;
 
 	status = librsvd_typed_recv(req, NULL, &r, (ndr_pull_flags_fn_t)
-				    ndr_pull_svhdx_tunnel_initial_info_response);
+		ndr_pull_svhdx_tunnel_initial_info_response);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
@@ -621,7 +621,7 @@ NTSTATUS librsvd_validate_recv(struct tevent_req *req, bool *is_valid)
 	NTSTATUS status;
 
 	status = librsvd_typed_recv(req, NULL, &r, (ndr_pull_flags_fn_t)
-				    ndr_pull_svhdx_tunnel_validate_disk_response);
+		ndr_pull_svhdx_tunnel_validate_disk_response);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}

@@ -270,7 +270,8 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 
 	if (ctl->json) {
 		return rsvdctl_print_json(ctl, json_pack(
-			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+			" s:s}",
 			"image", path,
 			"format", "vhdx",
 			"type", type,
