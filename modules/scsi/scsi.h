@@ -140,6 +140,8 @@ enum scsi_io_verdict {
 	SCSI_IO_CONFLICT,
 	/* MODE SELECT set SWP; sense is scsi_sense_write_protected(). */
 	SCSI_IO_WRITE_PROTECTED,
+	/* Nobody knows what is there; scsi_sense_sanitize_failed(). */
+	SCSI_IO_SANITIZE_FAILED,
 };
 
 /**
@@ -176,11 +178,13 @@ NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
 
 /**
  * Build fixed format sense data for an SMB2 READ or WRITE that failed with
- * SCSI_IO_WRITE_PROTECTED, or below us with *error*.
+ * SCSI_IO_WRITE_PROTECTED or SCSI_IO_SANITIZE_FAILED, or below us with
+ * *error*.
  *
  * @return the length, at most SCSI_SENSE_SIZE
  */
 uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE]);
+uint8_t scsi_sense_sanitize_failed(uint8_t sense[SCSI_SENSE_SIZE]);
 uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
 			    uint8_t sense[SCSI_SENSE_SIZE]);
 

@@ -237,6 +237,12 @@ uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE])
 			       SCSI_ASC_SOFTWARE_WRITE_PROTECTED, sense);
 }
 
+uint8_t scsi_sense_sanitize_failed(uint8_t sense[SCSI_SENSE_SIZE])
+{
+	return scsi_sense_data(false, SCSI_SENSE_MEDIUM_ERROR,
+			       SCSI_ASC_SANITIZE_FAILED, sense);
+}
+
 uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
 			    uint8_t sense[SCSI_SENSE_SIZE])
 {

@@ -373,5 +373,8 @@ enum scsi_io_verdict scsi_check_io(const struct scsi_state *state,
 	if (is_write && (state->mode & SCSI_MODE_SWP)) {
 		return SCSI_IO_WRITE_PROTECTED;
 	}
+	if (state->sanitize_failed) {
+		return SCSI_IO_SANITIZE_FAILED;
+	}
 	return SCSI_IO_ALLOWED;
 }
