@@ -130,7 +130,10 @@ class Runner:
             command = [sys.executable, selftest.__file__] + program.options + (
                 ['--sanitize'] if self.sanitize else []) + ['--'] + command
         started = time.monotonic()
-        with open(log, 'w') as out:
+        # A new file, should another run still write to the old one.
+        if os.path.exists(log):
+            os.unlink(log)
+        with open(log, 'w+', errors='replace') as out:
             child = None
             try:
                 child = subprocess.Popen(
@@ -152,7 +155,7 @@ class Runner:
                     self.running.discard(child)
                     self.end(child)
                 shutil.rmtree(directory, ignore_errors=True)
-        with open(log, errors='replace') as out:
+            out.seek(0)
             text = out.read()
         count, problems = count_tap(text, status)
         if not self.stopping.is_set():
@@ -214,8 +217,7 @@ def main(arguments):
                 or any(name in program.name for name in options.names)]
     if not programs:
         sys.exit('./waf test: no such test')
-    shutil.rmtree(LOGS, ignore_errors=True)
-    os.makedirs(LOGS)
+    os.makedirs(LOGS, exist_ok=True)
 
     runner = Runner(build, options.sanitize)
     signal.signal(signal.SIGINT, runner.stop)
