@@ -69,9 +69,15 @@ static struct db_context *rsvd_db_open(TALLOC_CTX *mem_ctx,
 
 struct rsvd_databases *rsvd_databases_get(void)
 {
+	/*
+	 * The sequence number tells whether a cached record is still right. In
+	 * a cluster it is that of this node's copy, which does not know what
+	 * the other nodes change: there it stays 0, and every I/O asks ctdb
+	 * for the record. A stale one would let a fenced node write.
+	 */
 	const int volatile_flags = TDB_CLEAR_IF_FIRST |
 				   TDB_INCOMPATIBLE_HASH |
-				   TDB_SEQNUM;
+				   (lp_clustering() ? 0 : TDB_SEQNUM);
 	struct rsvd_databases *dbs = rsvd_databases;
 	int err;
 
