@@ -17,6 +17,7 @@
 #include "includes.h"
 #include <sys/mman.h>
 #include "source3/librsvd/librsvd.h"
+#include "tests/harness/connect.h"
 
 #define SECTOR 512
 
@@ -72,15 +73,8 @@ static void print_status(const struct initiator *who, const char *what,
 static bool attach(TALLOC_CTX *mem_ctx, struct initiator *who, char name,
 		   const char *path)
 {
-	const char *configuration = getenv("CONFIGURATION");
-	const char *port = getenv("SERVER_PORT");
-	struct librsvd_connect_params connect_params = {
-		.server = getenv("SERVER_IP"),
-		.port = port != NULL ? atoi(port) : 0,
-		.share = getenv("SHARE"),
-		.user = getenv("USERNAME"),
-		.password = getenv("PASSWORD"),
-	};
+	struct librsvd_connect_params connect_params =
+		harness_connect_params();
 	struct librsvd_open_params open_params = {
 		.path = path,
 		.initiator_id = &who->guid,
@@ -91,9 +85,6 @@ static bool attach(TALLOC_CTX *mem_ctx, struct initiator *who, char name,
 
 	who->name = name;
 	who->guid = librsvd_guid_random();
-	if (configuration != NULL && strncmp(configuration, "-s ", 3) == 0) {
-		connect_params.config_file = configuration + 3;
-	}
 	status = librsvd_connect(mem_ctx, NULL, &connect_params, &who->conn);
 	if (!NT_STATUS_IS_OK(status)) {
 		print_status(who, "connect", status, NT_STATUS_OK);

@@ -24,6 +24,7 @@
 #include <jansson.h>
 #include <popt.h>
 #include "source3/librsvd/librsvd_private.h"
+#include "tests/harness/connect.h"
 
 struct load_options {
 	char *share;
@@ -328,23 +329,13 @@ static NTSTATUS load_open_plain(TALLOC_CTX *mem_ctx, struct librsvd_conn *conn,
 static NTSTATUS load_connect(struct load *load,
 			     const struct load_options *options)
 {
-	const char *configuration = getenv("CONFIGURATION");
-	const char *port = getenv("SERVER_PORT");
+	struct librsvd_connect_params params = harness_connect_params();
 	const struct sockaddr_storage *local = NULL;
-	struct librsvd_connect_params params = {
-		.server = getenv("SERVER_IP"),
-		.port = port != NULL ? atoi(port) : 0,
-		.share = options->share,
-		.user = getenv("USERNAME"),
-		.password = getenv("PASSWORD"),
-		.signing = LIBRSVD_OFF,
-		.encryption = LIBRSVD_OFF,
-	};
 	NTSTATUS status;
 
-	if (configuration != NULL && strncmp(configuration, "-s ", 3) == 0) {
-		params.config_file = configuration + 3;
-	}
+	params.share = options->share;
+	params.signing = LIBRSVD_OFF;
+	params.encryption = LIBRSVD_OFF;
 	if (strequal(options->signing, "required")) {
 		params.signing = LIBRSVD_REQUIRED;
 	}

@@ -13,6 +13,7 @@
 
 #include "includes.h"
 #include "source3/librsvd/librsvd.h"
+#include "tests/harness/connect.h"
 
 static void print_status(const char *what, NTSTATUS status)
 {
@@ -24,17 +25,9 @@ static NTSTATUS attach(TALLOC_CTX *mem_ctx, const char *path,
 		       unsigned int version, struct librsvd_conn **conn,
 		       struct librsvd_disk **disk)
 {
-	const char *configuration = getenv("CONFIGURATION");
-	const char *port = getenv("SERVER_PORT");
+	struct librsvd_connect_params connect_params =
+		harness_connect_params();
 	struct librsvd_guid initiator = librsvd_guid_random();
-	struct librsvd_connect_params connect_params = {
-		.server = getenv("SERVER_IP"),
-		.port = port != NULL ? atoi(port) : 0,
-		.share = getenv("SHARE"),
-		.user = getenv("USERNAME"),
-		.password = getenv("PASSWORD"),
-		.encryption = LIBRSVD_OFF,
-	};
 	struct librsvd_open_params open_params = {
 		.path = path,
 		.version = version,
@@ -43,9 +36,7 @@ static NTSTATUS attach(TALLOC_CTX *mem_ctx, const char *path,
 	};
 	NTSTATUS status;
 
-	if (configuration != NULL && strncmp(configuration, "-s ", 3) == 0) {
-		connect_params.config_file = configuration + 3;
-	}
+	connect_params.encryption = LIBRSVD_OFF;
 	status = librsvd_connect(mem_ctx, NULL, &connect_params, conn);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
