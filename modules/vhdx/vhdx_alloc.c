@@ -113,13 +113,14 @@ static uint64_t align_up(uint64_t n)
  * Nothing is behind the last structure but what a dead process reserved. Not
  * done where nobody has died: others may have their reasons for a larger file.
  */
-static NTSTATUS reservation_drop(struct vhdx *image, uint64_t *size)
+static NTSTATUS reservation_drop(struct vhdx *image, uint64_t keep_end,
+				 uint64_t *size)
 {
-	uint64_t end = image->used_end;
+	uint64_t end = MAX(image->used_end, keep_end);
 	NTSTATUS status;
 	size_t i;
 
-	if (end == 0 || image->geometry.leave_blocks_allocated) {
+	if (image->used_end == 0 || image->geometry.leave_blocks_allocated) {
 		return NT_STATUS_OK;
 	}
 	end = MAX(end, image->log.offset + image->log.length);
@@ -140,7 +141,7 @@ static NTSTATUS reservation_drop(struct vhdx *image, uint64_t *size)
 }
 
 NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
-			    bool after_crash)
+			    uint64_t keep_end)
 {
 	uint64_t size;
 	NTSTATUS status;
@@ -149,8 +150,8 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	if (after_crash) {
-		status = reservation_drop(image, &size);
+	if (keep_end > 0) {
+		status = reservation_drop(image, keep_end, &size);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}

@@ -88,7 +88,7 @@ struct open_state {
 /* The first writer: from here on the file is what the state says it is. */
 static NTSTATUS open_first(struct vhdx *image, struct vhdx_state *state)
 {
-	bool after_crash = image->overlay != NULL;
+	uint64_t keep_end = vhdx_log_last_file_offset(image);
 	NTSTATUS status;
 
 	/*
@@ -103,13 +103,13 @@ static NTSTATUS open_first(struct vhdx *image, struct vhdx_state *state)
 	state->header_sequence = image->header.sequence_number;
 	state->file_write_guid = image->header.file_write_guid;
 	state->data_write_guid = image->header.data_write_guid;
-	if (after_crash) {
+	if (image->overlay != NULL) {
 		status = log_empty(image, state);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
 	}
-	return vhdx_session_start(image, state, after_crash);
+	return vhdx_session_start(image, state, keep_end);
 }
 
 static NTSTATUS open_locked(struct vhdx *image, struct vhdx_state *state,

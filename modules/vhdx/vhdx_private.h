@@ -334,10 +334,11 @@ NTSTATUS vhdx_sync(struct vhdx *image);
 
 /*
  * Begin a session: the state of the first writer, under the lock. After a
- * crash what was reserved in the file is given back.
+ * crash, what was reserved in the file is given back; keep_end is then the
+ * LastFileOffset of the log that was replayed, and 0 where there was none.
  */
 NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
-			    bool after_crash);
+			    uint64_t keep_end);
 /* End it: the last writer leaves, under the lock. */
 NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state);
 /*
