@@ -613,7 +613,7 @@ int main(int argc, char *argv[])
 		goto done;
 	}
 	show_command("Each has a smbd of its own (smbstatus --processes)",
-		     "smbstatus $CONFIGURATION --processes | "
+		     "${SMBSTATUS:-smbstatus} $CONFIGURATION --processes | "
 		     "sed -n 's/^[0-9]/  &/p'");
 	setenv("DISK", argv[1], 1);
 	show_command("Others cannot take it away (smbclient, del and rename)",

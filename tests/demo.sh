@@ -22,6 +22,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$LOCAL_PATH"
 PATH=$TOP/tests/interop:$PATH
+if [ "$(id -u)" != 0 ]; then
+	# It insists on being root, as smbd here believes to be.
+	SMBSTATUS='env LD_PRELOAD=libuid_wrapper.so UID_WRAPPER=1
+		UID_WRAPPER_ROOT=1 smbstatus'
+	export SMBSTATUS
+fi
 
 smbd --version | sed 's/^/The smbd of this system: /'
 printf 'It serves this directory, with "vfs objects = rsvd"\n'
