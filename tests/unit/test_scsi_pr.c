@@ -654,6 +654,18 @@ static void one_preempted_while_away_learns_of_it_when_back(void **state)
 	assert_one_attention(t, &t->a, 0x2a05);
 }
 
+static void a_release_while_away_is_no_news_when_back(void **state)
+{
+	struct scsi_test *t = *state;
+
+	reserve_by_a(t, WE_RO);
+	scsi_memory_disk_close(t->disk, &t->b);
+	pr_out(t, &t->a, RELEASE, WE_RO, 0xa, 0, 0);
+	assert_good(t);
+	scsi_memory_disk_open(t->disk, &t->b);
+	assert_no_attention(t, &t->b);
+}
+
 static void aptpl_is_what_the_last_registration_said(void **state)
 {
 	struct scsi_test *t = *state;
@@ -1196,6 +1208,7 @@ int main(void)
 		scsi_unit_test(a_registration_outlives_its_nexus),
 		scsi_unit_test(
 			one_preempted_while_away_learns_of_it_when_back),
+		scsi_unit_test(a_release_while_away_is_no_news_when_back),
 		scsi_unit_test(aptpl_is_what_the_last_registration_said),
 		scsi_unit_test(read_full_status_names_the_registrants),
 		scsi_unit_test(all_registrants_are_holders_in_full_status),
