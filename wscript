@@ -10,6 +10,7 @@ Everything is found by where it is, so that a new file needs no line here:
   source3/librsvd/*.c             librsvd.so.1
   source3/modules/vfs_rsvd*.c     rsvd.so
   source3/utils/*.c               one program a file; <name>_*.c join <name>.c
+  source3/rsvd_sg/                rsvd_sg_local.so, to be preloaded
   tests/unit/test_*.c             one cmocka program a file
   tests/{selftest,crash,fuzz,bench,...}/*.c
                                   one program a file, with librsvd
@@ -161,6 +162,7 @@ def build(bld):
     build_cmdline(bld)
     build_programs(bld, engine)
     build_unit_tests(bld, engine)
+    build_rsvd_sg(bld, engine)
     if not bld.env.SANITIZE:
         build_module(bld, engine)
         build_manpages(bld)
@@ -313,6 +315,20 @@ def build_unit_tests(bld, engine):
                       + os.path.splitext(source.name)[0],
                       (['unit_helpers'] if helpers else [])
                       + engine + ['cmocka'])
+
+
+def build_rsvd_sg(bld, engine):
+    """SG_IO devices for programs that know no RSVD, one library a backend."""
+    preload = sources(bld, 'source3/rsvd_sg/rsvd_sg_preload.c')
+    if not preload:
+        return
+    library = bld.shlib(
+        target='lib/rsvd_sg_local', name='rsvd_sg_local',
+        source=preload + sources(bld, 'source3/rsvd_sg/rsvd_sg_local.c'),
+        includes=includes(bld), cflags=WARNINGS,
+        use=['unit_helpers'] + engine + ['ndr_rsvd', 'samba', 'talloc'],
+        rpath=[bld.env.SAMBA_PRIVATELIBDIR], install_path=None)
+    library.env.cshlib_PATTERN = '%s.so'
 
 
 def build_manpages(bld):
