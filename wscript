@@ -324,8 +324,7 @@ def build_rsvd_sg(bld, engine):
         return
     library = bld.shlib(
         target='lib/rsvd_sg_local', name='rsvd_sg_local',
-        source=preload + sources(bld, 'source3/rsvd_sg/rsvd_sg_local.c'),
-        includes=includes(bld), cflags=WARNINGS,
+        source=preload, includes=includes(bld), cflags=WARNINGS,
         use=['unit_helpers'] + engine + ['ndr_rsvd', 'samba', 'talloc'],
         rpath=[bld.env.SAMBA_PRIVATELIBDIR], install_path=None)
     library.env.cshlib_PATTERN = '%s.so'

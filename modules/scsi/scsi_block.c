@@ -118,16 +118,19 @@ bool scsi_block_flush(struct scsi_request *req)
 }
 
 /*
- * After a write: FUA and FUA_NV (there is no non-volatile cache), or a write
- * cache that MODE SELECT has switched off
+ * FUA, or FUA_NV, which is as much: there is no non-volatile cache. Other
+ * commands use these bits for something else.
  */
+static bool scsi_block_fua(const struct scsi_request *req)
+{
+	return req->command->usage[1] == SCSI_CDB_DPO_FUA &&
+		(req->task->cdb[1] & SCSI_CDB_FUA);
+}
+
+/* After a write: FUA, or a write cache that MODE SELECT has switched off */
 bool scsi_block_flush_written(struct scsi_request *req)
 {
-	bool fua = req->task->cdb[0] >> 5 != 0 &&
-		(req->command->usage[1] & SCSI_CDB_FUA) &&
-		(req->task->cdb[1] & SCSI_CDB_FUA);
-
-	if (!fua && (req->mode & SCSI_MODE_WCE)) {
+	if (!scsi_block_fua(req) && (req->mode & SCSI_MODE_WCE)) {
 		return true;
 	}
 	return scsi_block_flush(req);
@@ -177,12 +180,9 @@ void scsi_read(struct scsi_request *req)
 	if (!scsi_block_range(req, SCSI_MAX_TRANSFER_LENGTH, &range)) {
 		return;
 	}
-	if ((req->command->usage[1] & task->cdb[1] & SCSI_CDB_FUA) &&
-	    task->cdb[0] != 0x08) {
-		/* The medium holds what is read: write out what is newer. */
-		if (!scsi_block_flush(req)) {
-			return;
-		}
+	/* The medium is to hold what is read: write out what is newer. */
+	if (scsi_block_fua(req) && !scsi_block_flush(req)) {
+		return;
 	}
 
 	/* The transport has the last word on how much it carries. */

@@ -9,9 +9,6 @@
 
 #include "modules/scsi/scsi_private.h"
 
-/* FUA and FUA_NV in byte 1 of a CDB */
-#define SCSI_CDB_FUA 0x0a
-
 /* Blocks of a CDB; offset and length are bytes. */
 struct scsi_range {
 	uint64_t lba;

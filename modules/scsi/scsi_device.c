@@ -16,8 +16,7 @@
 #define Z3 0, 0, 0
 #define Z4 0, 0, 0, 0
 
-/* DPO, FUA and, from SBC-2, FUA_NV */
-#define DPO_FUA 0x1a
+#define DPO_FUA SCSI_CDB_DPO_FUA
 /* DPO and BYTCHK */
 #define DPO_BYTCHK 0x16
 /* The group number */

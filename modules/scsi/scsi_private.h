@@ -61,6 +61,10 @@
 #define SCSI_MAX_UNMAP_DESCRIPTORS	256
 #define SCSI_MAX_WRITE_SAME_BLOCKS	32768
 
+/* Byte 1 of CDBs that have DPO, FUA and, from SBC-2, FUA_NV */
+#define SCSI_CDB_DPO_FUA 0x1a
+#define SCSI_CDB_FUA 0x0a
+
 /* Commands that look at more data than they move do it in such pieces. */
 #define SCSI_CHUNK_SIZE 32768
 

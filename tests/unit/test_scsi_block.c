@@ -555,6 +555,8 @@ static void write_same_of_zeros_unmaps(void **state)
 	/* NDOB: without data */
 	write_same(t, 0x09, 11, 1, 0);
 	assert_good(t);
+	/* UNMAP stands where FUA stands elsewhere. */
+	assert_int_equal(t->disk->num_flushes, 0);
 	assert_false(t->disk->mapped[11]);
 }
 
