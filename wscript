@@ -293,6 +293,9 @@ def build_programs(bld, engine):
                             if n == name or n.startswith(name + '_')],
                       'bin/' + name, ['librsvd', 'gnutls'] + engine,
                       '${BINDIR}')
+    for node in sources(bld, 'source3/utils/*.bash-completion'):
+        bld.install_as('${PREFIX}/share/bash-completion/completions/'
+                       + os.path.splitext(node.name)[0], node)
     for source in sources(bld, 'tests/*.c'):
         build_program(bld, [source], 'tests/'
                       + os.path.splitext(source.name)[0], ['librsvd'])

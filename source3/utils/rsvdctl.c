@@ -20,9 +20,12 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_create,
 	&rsvdctl_info,
 	&rsvdctl_check,
+	&rsvdctl_map,
 	&rsvdctl_read,
 	&rsvdctl_write,
 	&rsvdctl_scsi,
+	&rsvdctl_reservations,
+	&rsvdctl_bench,
 };
 
 /*
@@ -31,6 +34,7 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 
 static void rsvdctl_verror(struct rsvdctl *ctl, const char *fmt, va_list ap)
 {
+	rsvdctl_progress_end(ctl);
 	fprintf(stderr, "rsvdctl %s: ", ctl->command);
 	vfprintf(stderr, fmt, ap);
 }
@@ -190,8 +194,7 @@ static void rsvdctl_help(FILE *f)
 		   "a local image or\n//server/share/path on an RSVD server."
 		   "\n\nCommands:\n");
 	for (i = 0; i < ARRAY_SIZE(rsvdctl_commands); i++) {
-		fprintf(f, "  %-7s %-18s %s\n", rsvdctl_commands[i]->name,
-			rsvdctl_commands[i]->args,
+		fprintf(f, "  %-12s %s\n", rsvdctl_commands[i]->name,
 			rsvdctl_commands[i]->summary);
 	}
 	fprintf(f, "\n\"rsvdctl COMMAND --help\" tells the options of a "

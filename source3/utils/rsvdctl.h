@@ -19,12 +19,16 @@
 #define RSVDCTL_CHECK_ERRORS 2
 #define RSVDCTL_CHECK_LEAKS 3
 #define RSVDCTL_SCSI_STATUS 2
+#define RSVDCTL_RESERVATION_CONFLICT 4
+
+struct rsvdctl_progress;
 
 struct rsvdctl {
 	TALLOC_CTX *mem_ctx;
 	poptContext pc;
 	const char *command;
 	int json;		/* --json */
+	struct rsvdctl_progress *progress;	/* NULL: none is shown */
 };
 
 struct rsvdctl_command {
@@ -42,6 +46,9 @@ extern struct rsvdctl_command rsvdctl_info;
 extern struct rsvdctl_command rsvdctl_read;
 extern struct rsvdctl_command rsvdctl_write;
 extern struct rsvdctl_command rsvdctl_scsi;
+extern struct rsvdctl_command rsvdctl_reservations;
+extern struct rsvdctl_command rsvdctl_bench;
+extern struct rsvdctl_command rsvdctl_map;
 
 /* The --json of this and that command. */
 extern int rsvdctl_opt_json;
@@ -122,8 +129,15 @@ struct rsvdctl_disk *rsvdctl_local_open(struct rsvdctl *ctl, const char *path,
 struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
 					 bool writable);
 
-/** Local images. */
+/*
+ * Local images
+ */
+
 int rsvdctl_local_info(struct rsvdctl *ctl, const char *path);
+
+/** Open one for reading; the error has been printed when this is NULL. */
+struct vhdx;
+struct vhdx *rsvdctl_local_vhdx(struct rsvdctl *ctl, const char *path);
 
 /*
  * Remote disks
@@ -139,6 +153,7 @@ extern struct poptOption rsvdctl_remote_options[];
 
 struct rsvdctl_attach {
 	const char *unc;
+	struct tevent_context *ev;	/* of the connection */
 	struct librsvd_conn *conn;
 	struct librsvd_disk *disk;
 };
@@ -158,5 +173,43 @@ int rsvdctl_remote_error(struct rsvdctl *ctl, struct librsvd_disk *disk,
 			 NTSTATUS status, const char *what, const char *unc);
 
 int rsvdctl_remote_info(struct rsvdctl *ctl, const char *unc);
+
+/**
+ * Execute a SCSI command as an initiator does: again after a unit attention,
+ * which is told on stderr, and after a while when the disk is busy.
+ *
+ * @param[out] result  a child of ctl->mem_ctx; the command may have failed
+ * @return RSVDCTL_FAILED when it was not executed; the error has been printed
+ */
+int rsvdctl_remote_scsi(struct rsvdctl *ctl, struct rsvdctl_attach *attach,
+			const char *what,
+			const struct librsvd_scsi_command *command,
+			struct librsvd_scsi_result *result);
+
+/**
+ * Say how a SCSI command failed, if it did.
+ *
+ * @return RSVDCTL_OK, RSVDCTL_RESERVATION_CONFLICT or RSVDCTL_SCSI_STATUS
+ */
+int rsvdctl_scsi_check(struct rsvdctl *ctl,
+		       const struct rsvdctl_attach *attach, const char *what,
+		       const struct librsvd_scsi_result *result);
+
+/*
+ * Progress
+ */
+
+/**
+ * Show on a terminal how far something is that takes longer than a second.
+ * Nothing is shown anywhere else.
+ */
+void rsvdctl_progress_start(struct rsvdctl *ctl, const char *what,
+			    uint64_t total);
+
+/** So many bytes of the total are done. Cheap: to be called often. */
+void rsvdctl_progress_update(struct rsvdctl *ctl, uint64_t done);
+
+/** Leave a clean line. An error message does this by itself. */
+void rsvdctl_progress_end(struct rsvdctl *ctl);
 
 #endif /* _RSVDCTL_H_ */

@@ -166,6 +166,13 @@ static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
 	return local;
 }
 
+struct vhdx *rsvdctl_local_vhdx(struct rsvdctl *ctl, const char *path)
+{
+	struct rsvdctl_local *local = rsvdctl_local_image(ctl, path, false);
+
+	return local != NULL ? local->image : NULL;
+}
+
 static NTSTATUS rsvdctl_local_read(struct rsvdctl_disk *disk, void *buf,
 				   size_t length, uint64_t offset)
 {

@@ -109,10 +109,13 @@ static struct poptOption read_options[] = {
 static int rsvdctl_read_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 			    int fd, uint64_t offset, uint64_t length)
 {
-	const uint64_t end = offset + length;
+	const uint64_t first = offset, end = offset + length;
 	uint8_t *buf = NULL;
 	NTSTATUS status;
 
+	if (!isatty(fd)) {
+		rsvdctl_progress_start(ctl, "read", length);
+	}
 	buf = talloc_array(ctl->mem_ctx, uint8_t, RSVDCTL_CHUNK);
 	if (buf == NULL) {
 		return rsvdctl_error(ctl, "out of memory");
@@ -137,7 +140,9 @@ static int rsvdctl_read_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 					     strerror(errno));
 		}
 		offset = start + n;
+		rsvdctl_progress_update(ctl, offset - first);
 	}
+	rsvdctl_progress_end(ctl);
 	return RSVDCTL_OK;
 }
 
@@ -240,10 +245,19 @@ static ssize_t rsvdctl_read_input(int fd, uint8_t *buf, size_t length)
 static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 			     int fd, uint64_t offset, uint64_t length)
 {
+	const uint64_t first = offset;
 	uint8_t *buf = NULL;
+	struct stat st;
 	NTSTATUS status;
 	ssize_t n;
 
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		length = MIN(length, (uint64_t)st.st_size);
+	}
+	/* How much a pipe will bring nobody knows, unless --length does. */
+	if (length != UINT64_MAX) {
+		rsvdctl_progress_start(ctl, "write", length);
+	}
 	buf = talloc_array(ctl->mem_ctx, uint8_t, RSVDCTL_CHUNK);
 	if (buf == NULL) {
 		return rsvdctl_error(ctl, "out of memory");
@@ -273,7 +287,9 @@ static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 		}
 		offset += n;
 		length -= n;
+		rsvdctl_progress_update(ctl, offset - first);
 	}
+	rsvdctl_progress_end(ctl);
 
 	status = disk->ops->flush(disk);
 	if (!NT_STATUS_IS_OK(status)) {

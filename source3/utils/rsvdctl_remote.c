@@ -193,8 +193,14 @@ struct rsvdctl_attach *rsvdctl_remote_attach(struct rsvdctl *ctl,
 		return NULL;
 	}
 	attach->unc = unc;
+	attach->ev = samba_tevent_context_init(attach);
+	if (attach->ev == NULL) {
+		rsvdctl_error(ctl, "out of memory");
+		TALLOC_FREE(attach);
+		return NULL;
+	}
 
-	status = librsvd_connect(attach, NULL, &connect, &attach->conn);
+	status = librsvd_connect(attach, attach->ev, &connect, &attach->conn);
 	if (!NT_STATUS_IS_OK(status)) {
 		rsvdctl_nterror(ctl, status, "cannot connect to //%s/%s",
 				server, share);
@@ -216,6 +222,13 @@ int rsvdctl_remote_error(struct rsvdctl *ctl, struct librsvd_disk *disk,
 	struct librsvd_sense sense;
 	NTSTATUS sense_status;
 
+	if (NT_STATUS_EQUAL(status, LIBRSVD_STATUS_RESERVATION_CONFLICT)) {
+		rsvdctl_error(ctl, "cannot %s %s: RESERVATION CONFLICT; "
+			      "\"rsvdctl reservations\" shows whose", what,
+			      unc);
+		return RSVDCTL_RESERVATION_CONFLICT;
+	}
+
 	sense_status = librsvd_sense_of_status(disk, status, &sense);
 	if (!NT_STATUS_IS_OK(sense_status)) {
 		return rsvdctl_nterror(ctl, status, "cannot %s %s", what, unc);
@@ -224,6 +237,95 @@ int rsvdctl_remote_error(struct rsvdctl *ctl, struct librsvd_disk *disk,
 			       librsvd_scsi_status_string(sense.scsi_status),
 			       librsvd_sense_string(ctl->mem_ctx, sense.data,
 						    sense.length));
+}
+
+/*
+ * SCSI commands
+ */
+
+/* A disk that fences somebody's I/O is busy for as long as that takes. */
+#define RSVDCTL_BUSY_RETRIES 500
+#define RSVDCTL_BUSY_MSEC 20
+
+/* Each kind is reported once; more of them is no disk. */
+#define RSVDCTL_UNIT_ATTENTION_RETRIES 16
+
+static bool rsvdctl_is_unit_attention(const struct librsvd_sense *sense)
+{
+	if (sense->scsi_status != 0x02 || sense->length < 3) {
+		return false;
+	}
+	switch (sense->data[0] & 0x7F) {
+	case 0x70:
+		return (sense->data[2] & 0x0F) == 0x06;
+	case 0x72:
+		return (sense->data[1] & 0x0F) == 0x06;
+	}
+	return false;
+}
+
+int rsvdctl_remote_scsi(struct rsvdctl *ctl, struct rsvdctl_attach *attach,
+			const char *what,
+			const struct librsvd_scsi_command *command,
+			struct librsvd_scsi_result *result)
+{
+	unsigned int num_busy = 0, num_attentions = 0;
+	NTSTATUS status;
+
+	while (true) {
+		*result = (struct librsvd_scsi_result) { .data_in = NULL };
+		status = librsvd_scsi(ctl->mem_ctx, attach->disk, command,
+				      result);
+		if (!NT_STATUS_IS_OK(status)) {
+			return rsvdctl_remote_error(ctl, attach->disk, status,
+						    talloc_asprintf(
+							ctl->mem_ctx,
+							"send %s to", what),
+						    attach->unc);
+		}
+		if (result->sense.scsi_status == 0x08 &&
+		    num_busy < RSVDCTL_BUSY_RETRIES) {
+			num_busy += 1;
+			smb_msleep(RSVDCTL_BUSY_MSEC);
+			continue;
+		}
+		if (rsvdctl_is_unit_attention(&result->sense) &&
+		    num_attentions < RSVDCTL_UNIT_ATTENTION_RETRIES) {
+			num_attentions += 1;
+			rsvdctl_error(ctl, "note: %s",
+				      librsvd_sense_string(
+					      ctl->mem_ctx, result->sense.data,
+					      result->sense.length));
+			continue;
+		}
+		return RSVDCTL_OK;
+	}
+}
+
+int rsvdctl_scsi_check(struct rsvdctl *ctl,
+		       const struct rsvdctl_attach *attach, const char *what,
+		       const struct librsvd_scsi_result *result)
+{
+	const struct librsvd_sense *sense = &result->sense;
+
+	switch (sense->scsi_status) {
+	case 0x00:
+		return RSVDCTL_OK;
+	case 0x18:
+		rsvdctl_error(ctl, "%s: %s: RESERVATION CONFLICT; "
+			      "\"rsvdctl reservations\" shows whose",
+			      attach->unc, what);
+		return RSVDCTL_RESERVATION_CONFLICT;
+	case 0x02:
+		rsvdctl_error(ctl, "%s: %s: CHECK CONDITION, %s", attach->unc,
+			      what,
+			      librsvd_sense_string(ctl->mem_ctx, sense->data,
+						   sense->length));
+		return RSVDCTL_SCSI_STATUS;
+	}
+	rsvdctl_error(ctl, "%s: %s: %s", attach->unc, what,
+		      librsvd_scsi_status_string(sense->scsi_status));
+	return RSVDCTL_SCSI_STATUS;
 }
 
 /*

@@ -200,6 +200,168 @@ check_ends_as_qemu_img_does()
 	exits_with 1 "$rsvdctl" check "$tmp/none.vhdx"
 }
 
+# As another initiator than this machine.
+other=2e5e0c2c-0000-4000-8000-00000000000b
+
+reservations_are_shown_with_who_holds_them()
+{
+	remote reservations register --key=a1 &&
+		remote reservations reserve --type=wero &&
+		remote reservations register --key=b2 --initiator-id="$other" &&
+		remote reservations --json >"$tmp/json" &&
+		grep -q '"type": "write-exclusive-registrants-only"' \
+			"$tmp/json" &&
+		grep -q '"key": "0x00000000000000a1"' "$tmp/json" &&
+		grep -q '"key": "0x00000000000000b2"' "$tmp/json" &&
+		grep -q "\"initiator-id\": \"$other\"" "$tmp/json" &&
+		remote reservations show >"$tmp/text" &&
+		grep -q "0x00000000000000a1 holder" "$tmp/text" &&
+		grep -q "0x00000000000000b2 - .*$other" "$tmp/text"
+}
+
+# A key of 0 or one that is not the present one must not register.
+register_takes_the_old_key_into_account()
+{
+	exits_with 4 remote reservations register --key=c3 --old-key=5 \
+		--initiator-id="$other" &&
+	remote reservations register --key=c3 --old-key=b2 \
+		--initiator-id="$other" &&
+	remote reservations | grep -q "0x00000000000000c3" &&
+	says "0 is no key" remote reservations register --key=0
+}
+
+conflicts_end_with_4()
+{
+	head -c 512 "$tmp/data" >"$tmp/sector" &&
+	says "rsvdctl reservations" remote write --initiator-id=random \
+		--input="$tmp/sector" &&
+	exits_with 4 remote write --initiator-id=random \
+		--input="$tmp/sector" &&
+	exits_with 4 remote reservations reserve --type=ea \
+		--initiator-id="$other"
+}
+
+preempt_takes_the_reservation_over()
+{
+	remote reservations preempt --victim=a1 --abort \
+		--initiator-id="$other" &&
+	remote reservations --initiator-id="$other" >"$tmp/text" &&
+	grep -q "0x00000000000000c3 holder" "$tmp/text" &&
+	! grep -q "00a1" "$tmp/text"
+}
+
+who_is_not_registered_is_told_what_to_do()
+{
+	says "register --key=KEY" remote reservations release
+}
+
+release_and_clear_leave_nothing()
+{
+	remote reservations release --initiator-id="$other" &&
+		remote reservations | grep -q "reservation: none" &&
+		remote reservations clear --initiator-id="$other" &&
+		remote reservations | grep -q "registrants: 0" &&
+		remote reservations register --key=1 &&
+		remote reservations unregister &&
+		remote reservations | grep -q "registrants: 0"
+}
+
+bench_counts_what_it_did()
+{
+	remote bench --seconds=1 --queue-depth=4 --json >"$tmp/json" &&
+		grep -q '"pattern": "randread"' "$tmp/json" &&
+		grep -q '"writes": 0' "$tmp/json" &&
+		! grep -q '"reads": 0' "$tmp/json"
+}
+
+bench_writes_only_when_told_so()
+{
+	"$rsvdctl" read "$image" >"$tmp/before" &&
+	says "--overwrite" remote bench --seconds=1 --pattern=randwrite &&
+	"$rsvdctl" read "$image" | cmp - "$tmp/before" &&
+	remote bench --seconds=1 --pattern=randrw --overwrite --range=1M \
+		>"$tmp/text" &&
+	! "$rsvdctl" read "$image" | cmp -s - "$tmp/before"
+}
+
+map_tells_where_the_data_is()
+{
+	"$rsvdctl" map --json "$image" >"$tmp/map" &&
+		qemu-img convert -f vhdx -O raw "$image" "$tmp/raw" || return 1
+	/usr/bin/python3 - "$tmp/map" "$image" "$tmp/raw" <<-'END'
+	import json, sys
+
+	entries = json.load(open(sys.argv[1]))
+	image = open(sys.argv[2], 'rb').read()
+	disk = open(sys.argv[3], 'rb').read()
+	end = 0
+	for e in entries:
+	    start, length = e['start'], e['length']
+	    assert start == end, e
+	    end += length
+	    if e['data']:
+	        data = image[e['offset']:e['offset'] + length]
+	    else:
+	        assert e['zero'], e
+	        data = bytes(length)
+	    assert disk[start:end] == data, e
+	assert end == len(disk)
+	assert {e['data'] for e in entries} == {True, False}
+	END
+}
+
+completion_offers_commands_and_options()
+{
+	# --norc, for it is what is here that is tested.
+	bash --norc -c '
+		. /usr/share/bash-completion/bash_completion &&
+		. "$1/source3/utils/rsvdctl.bash-completion" || exit 1
+		PATH=$2/bin:$PATH
+		completes()
+		{
+			COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+			COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+			_rsvdctl rsvdctl "${COMP_WORDS[COMP_CWORD]}" \
+				"${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
+			echo "$*: ${COMPREPLY[*]}"
+		}
+		completes rsvdctl res
+		completes rsvdctl create --bl
+		completes rsvdctl reservations //a/b/c pre
+	' bash "$TOP" "$BUILD" >"$tmp/text"
+	cat "$tmp/text"
+	grep -qx "rsvdctl res: reservations" "$tmp/text" &&
+		grep -qx "rsvdctl create --bl: --block-size=" "$tmp/text" &&
+		grep -qx "rsvdctl reservations //a/b/c pre: preempt" \
+			"$tmp/text"
+}
+
+progress_is_shown_on_a_terminal_only()
+{
+	truncate -s 64M "$tmp/zeros"
+	remote write --input="$tmp/zeros" 2>"$tmp/stderr" &&
+		! test -s "$tmp/stderr" || return 1
+	# What is slow is the input: it comes bit by bit until there is a bar.
+	/usr/bin/python3 - "$rsvdctl" write $CONFIGURATION -p "$SERVER_PORT" \
+		-U "$USERNAME%$PASSWORD" --length=64M \
+		"//$SERVER_IP/$SHARE/disk.vhdx" <<-'END'
+	import os, pty, select, subprocess, sys
+
+	terminal, stderr = pty.openpty()
+	child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE,
+	                         stderr=stderr, bufsize=0)
+	os.close(stderr)
+	shown = b''
+	for _ in range(64):
+	    child.stdin.write(bytes(1 << 20))
+	    if select.select([terminal], [], [], 0.1)[0]:
+	        shown += os.read(terminal, 1000)
+	child.stdin.close()
+	assert child.wait() == 0
+	assert b'write [#' in shown and b'%' in shown, shown
+	END
+}
+
 example_of_librsvd_reads_the_disk()
 {
 	# A user has librsvd.pc, and samba-dev for the headers below it.
@@ -246,6 +408,22 @@ check "scsi sends and gets files" scsi_sends_and_gets_files
 check "errors name what failed and why" errors_name_what_failed_and_why
 check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
+check "reservations are shown with who holds them" \
+	reservations_are_shown_with_who_holds_them
+check "register takes the old key into account" \
+	register_takes_the_old_key_into_account
+check "conflicts end with 4" conflicts_end_with_4
+check "preempt takes the reservation over" preempt_takes_the_reservation_over
+check "who is not registered is told what to do" \
+	who_is_not_registered_is_told_what_to_do
+check "release and clear leave nothing" release_and_clear_leave_nothing
+check "bench counts what it did" bench_counts_what_it_did
+check "bench writes only when told so" bench_writes_only_when_told_so
+check "map tells where the data is" map_tells_where_the_data_is
+check "completion offers commands and options" \
+	completion_offers_commands_and_options
+check "progress is shown on a terminal only" \
+	progress_is_shown_on_a_terminal_only
 check "the example of librsvd reads the disk" \
 	example_of_librsvd_reads_the_disk
 check "only librsvd's own symbols are seen" only_librsvds_own_symbols_are_seen
