@@ -160,6 +160,14 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 	state->header_step = VHDX_HEADER_OLD;
 	state->log_step = VHDX_LOG_NONE;
 	state->log_guid = GUID_zero();
+	/* A mark taken now must not speak of entries of the last session. */
+	state->log_sequence = 0;
+	state->log_head = 0;
+	state->log_tail = 0;
+	state->log_last = 0;
+	state->log_last_tail = 0;
+	state->log_free = 0;
+	state->log_flushed = 0;
 	state->first_free = align_up(size);		/* A1 */
 	state->next_free = state->first_free;
 	state->stable_end = size & ~(VHDX_ALIGNMENT - 1);
