@@ -546,6 +546,7 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 				  void *private_data)
 {
 	struct alloc_step *step = private_data;
+	bool log_was_ready = state->log_step == VHDX_LOG_READY;
 	NTSTATUS status;
 
 	if (!vhdx_state_is_user(image, state)) {
@@ -577,6 +578,14 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	}
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (!log_was_ready) {
+		/*
+		 * To be stored before the first entry is written, or nobody
+		 * would look for that (L5).
+		 */
+		step->result = ALLOC_AGAIN;
+		return NT_STATUS_OK;
 	}
 	status = blocks_step(image, state, step, changed);
 	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH) {
