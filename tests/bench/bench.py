@@ -10,9 +10,10 @@ Compares, on one share directory and with one client (load.c),
   c  a dynamic VHDX through the module, all of its blocks allocated
 
 in rounds that take turns, each time on a new connection. What is shown is the
-median of the rounds; the spread is the distance of the best from the worst
-round, in percent of the median. CPU is user and system time of the smbd that
-serves the connection, for one operation.
+median of the rounds; a ratio is that of the two in one round, so that what
+slows a whole round down does not count. The spread is the distance of the
+best from the worst round, in percent of the median. CPU is user and system
+time of the smbd that serves the connection, for one operation.
 """
 
 import argparse
@@ -191,6 +192,13 @@ def summary(results):
     }
 
 
+def ratio(results, reference):
+    """How the rounds of one target compare with those of another."""
+    return statistics.median(
+        one['iops'] / other['iops']
+        for one, other in zip(results, reference))
+
+
 def print_heading(security):
     print()
     print({'neither': 'neither signed nor encrypted',
@@ -205,13 +213,13 @@ def print_heading(security):
           flush=True)
 
 
-def print_row(name, depth, cells):
+def print_row(name, depth, cells, ratios):
     a, b, c = (cells[letter] for letter in 'abc')
     print('%-23s %5d' % (name, depth)
           + ''.join('   %8.0f %7.1f %4.0f' % (
               cell['iops'], cell['megabytes_per_second'],
               cell['spread_percent']) for cell in (a, b, c))
-          + '  %6.3f %6.3f' % (b['iops'] / a['iops'], c['iops'] / a['iops'])
+          + '  %6.3f %6.3f' % (ratios['b/a'], ratios['c/a'])
           + '  %5.0f %5.0f %5.0f' % tuple(cell['server_cpu_usec']
                                           for cell in (a, b, c)),
           flush=True)
@@ -255,10 +263,12 @@ def run(options, command):
             for depth in options.depths:
                 results = measure(options, workload, depth, security)
                 cells = {letter: summary(of) for letter, of in results.items()}
-                print_row(workload[0], depth, cells)
+                ratios = {letter + '/a': ratio(results[letter], results['a'])
+                          for letter in 'bc'}
+                print_row(workload[0], depth, cells, ratios)
                 rows.append({'workload': workload[0], 'queue_depth': depth,
                              'security': security, 'summary': cells,
-                             'rounds': results})
+                             'ratios': ratios, 'rounds': results})
 
     os.makedirs(options.output, exist_ok=True)
     path = os.path.join(options.output,
