@@ -147,6 +147,11 @@ static void scsi_io_error_code(NTSTATUS error, bool is_write, uint8_t *key,
 		*asc = SCSI_ASC_SPACE_ALLOCATION_FAILED;
 		return;
 	}
+	if (NT_STATUS_EQUAL(error, NT_STATUS_ACCESS_DENIED) && !is_write) {
+		*key = SCSI_SENSE_ILLEGAL_REQUEST;
+		*asc = SCSI_ASC_NO_ACCESS_RIGHTS;
+		return;
+	}
 	if (NT_STATUS_EQUAL(error, NT_STATUS_ACCESS_DENIED) ||
 	    NT_STATUS_EQUAL(error, NT_STATUS_MEDIA_WRITE_PROTECTED)) {
 		*key = SCSI_SENSE_DATA_PROTECT;

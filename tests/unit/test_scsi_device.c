@@ -397,6 +397,10 @@ static void errors_of_the_image_become_sense_data(void **state)
 	t->disk->read_status = NT_STATUS_IO_DEVICE_ERROR;
 	scsi_send(t, &t->a, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
 	assert_sense(t, 0x3, 0x1100);
+	/* A handle without read access */
+	t->disk->read_status = NT_STATUS_ACCESS_DENIED;
+	scsi_send(t, &t->a, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	assert_sense(t, 0x5, 0x2002);
 
 	t->disk->write_status = NT_STATUS_IO_DEVICE_ERROR;
 	scsi_send_data(t, &t->a, t->out, 512, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1,
