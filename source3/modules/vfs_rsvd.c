@@ -10,6 +10,7 @@
 
 #include "source3/modules/vfs_rsvd.h"
 #include "source3/modules/vfs_rsvd_compat.h"
+#include "lib/util/tevent_ntstatus.h"
 #include "librpc/gen_ndr/rsvd.h"
 
 static int rsvd_connect(struct vfs_handle_struct *handle,
@@ -240,15 +241,52 @@ static bool rsvd_aio_force(struct vfs_handle_struct *handle,
 /*
  * MS-RSVD 3.2.4: LOCK is STATUS_LOCK_NOT_GRANTED. So there are no byte range
  * locks to look for either.
+ *
+ * If the client was willing to wait, smbd does, for a lock that is never
+ * granted. So these requests, which smbd keeps with the handle's, are
+ * finished from an immediate event, when it has returned from its _send().
  */
+static void rsvd_refuse_locks(struct tevent_context *ev,
+			      struct tevent_immediate *im,
+			      void *private_data)
+{
+	struct rsvd_fsp *rf = talloc_get_type_abort(private_data,
+						    struct rsvd_fsp);
+	struct files_struct *fsp = rf->fsp;
+	unsigned int i;
+
+	TALLOC_FREE(im);
+	for (i = 0; i < fsp->num_aio_requests; i++) {
+		/*
+		 * smbd defers the callback of this request: nothing is freed
+		 * and the array does not change here.
+		 */
+		if (rsvd_compat_is_waiting_lock(fsp->aio_requests[i])) {
+			tevent_req_nterror(fsp->aio_requests[i],
+					   NT_STATUS_LOCK_NOT_GRANTED);
+		}
+	}
+}
+
 static NTSTATUS rsvd_brl_lock_windows(struct vfs_handle_struct *handle,
 				      struct byte_range_lock *br_lck,
 				      struct lock_struct *plock)
 {
-	if (rsvd_fsp_get(handle, brl_fsp(br_lck)) != NULL) {
-		return NT_STATUS_LOCK_NOT_GRANTED;
+	struct rsvd_fsp *rf = rsvd_fsp_get(handle, brl_fsp(br_lck));
+	struct tevent_immediate *im = NULL;
+
+	if (rf == NULL) {
+		return SMB_VFS_NEXT_BRL_LOCK_WINDOWS(handle, br_lck, plock);
 	}
-	return SMB_VFS_NEXT_BRL_LOCK_WINDOWS(handle, br_lck, plock);
+	im = tevent_create_immediate(rf);
+	if (im == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	tevent_schedule_immediate(im,
+				  handle->conn->sconn->ev_ctx,
+				  rsvd_refuse_locks,
+				  rf);
+	return NT_STATUS_LOCK_NOT_GRANTED;
 }
 
 static bool rsvd_strict_lock_check(struct vfs_handle_struct *handle,

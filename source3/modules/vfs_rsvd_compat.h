@@ -78,6 +78,16 @@ static inline struct tevent_req *rsvd_compat_aio_smb2_req(TALLOC_CTX *ctx)
 	return aio_ex->smbreq->smb2req->subreq;
 }
 
+/*
+ * Is this an SMB2 LOCK that waits? See rsvd_refuse_locks().
+ */
+static inline bool rsvd_compat_is_waiting_lock(struct tevent_req *req)
+{
+	return tevent_req_is_in_progress(req) &&
+	       talloc_check_name(_tevent_req_data(req),
+				 "struct smbd_smb2_lock_state") != NULL;
+}
+
 static inline bool rsvd_compat_fsp_is_stream(const struct files_struct *fsp)
 {
 	return fsp_is_alternate_stream(fsp);
