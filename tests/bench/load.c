@@ -455,8 +455,8 @@ static struct load_slot *load_slots_create(struct load *load, size_t num)
 int main(int argc, const char *argv[])
 {
 	TALLOC_CTX *frame = talloc_stackframe();
-	struct load_options options = {
-		.share = getenv("SHARE"),
+	/* What popt allocates stays reachable. */
+	static struct load_options options = {
 		.queue_depth = 1,
 		.pattern = discard_const_p(char, "random"),
 		.block_size = discard_const_p(char, "4K"),
@@ -464,7 +464,7 @@ int main(int argc, const char *argv[])
 		.seconds = discard_const_p(char, "1"),
 		.ramp_seconds = discard_const_p(char, "0.2"),
 	};
-	struct poptOption table[] = {
+	const struct poptOption table[] = {
 		POPT_AUTOHELP
 		{ "share", 0, POPT_ARG_STRING, &options.share, 0,
 		  "share (default: $SHARE)", "NAME" },
@@ -505,6 +505,7 @@ int main(int argc, const char *argv[])
 	int ret = 1;
 	char c;
 
+	options.share = getenv("SHARE");
 	pc = poptGetContext("load", argc, argv, table, 0);
 	ret = poptGetNextOpt(pc);
 	if (ret != -1 || poptPeekArg(pc) != NULL || options.share == NULL ||
