@@ -116,21 +116,38 @@ static bool inside_file(struct vhdx *image, uint64_t end)
 	return end <= image->file_size;
 }
 
+static uint64_t bad_place(struct vhdx_findings *findings, uint64_t block,
+			  const char *rule, ...) PRINTF_ATTRIBUTE(3, 4);
+/* Only now is there anything to format: tables have millions of entries. */
+static uint64_t bad_place(struct vhdx_findings *findings, uint64_t block,
+			  const char *rule, ...)
+{
+	char field[48];
+	char buf[128];
+	va_list ap;
+
+	if (findings == NULL) {
+		return VHDX_PLACE_BAD;
+	}
+	snprintf(field, sizeof(field), "payload[%" PRIu64 "]", block);
+	va_start(ap, rule);
+	vsnprintf(buf, sizeof(buf), rule, ap);
+	va_end(ap);
+	vhdx_find(findings, true, "BAT", field, "%s", buf);
+	return VHDX_PLACE_BAD;
+}
+
 uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 			      uint64_t entry, struct vhdx_findings *findings)
 {
 	uint64_t offset = VHDX_BAT_FILE_OFFSET(entry);
 	const char *overlap = NULL;
-	char field[48];
 
 	if (entry == VHDX_PAYLOAD_NOT_PRESENT) {
 		return VHDX_PLACE_NONE;
 	}
-	snprintf(field, sizeof(field), "payload[%" PRIu64 "]", block);
 	if (VHDX_BAT_RESERVED(entry) != 0) {
-		vhdx_find(findings, true, "BAT", field,
-			  "Reserved must be 0");
-		return VHDX_PLACE_BAD;
+		return bad_place(findings, block, "Reserved must be 0");
 	}
 
 	switch (VHDX_BAT_STATE(entry)) {
@@ -143,28 +160,26 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 	case VHDX_PAYLOAD_FULLY_PRESENT:
 		break;
 	case VHDX_PAYLOAD_PARTIALLY_PRESENT:
-		vhdx_find(findings, true, "BAT", field,
-			  "State PARTIALLY_PRESENT needs a parent");
-		return VHDX_PLACE_BAD;
+		return bad_place(findings, block,
+				 "State PARTIALLY_PRESENT needs a parent");
 	default:
-		vhdx_find(findings, true, "BAT", field,
-			  "State must not be %u", VHDX_BAT_STATE(entry));
-		return VHDX_PLACE_BAD;
+		return bad_place(findings, block,
+				 "State must not be %u",
+				 VHDX_BAT_STATE(entry));
 	}
 
 	if (offset > INT64_MAX - VHDX_MAX_BLOCK_SIZE ||
 	    !inside_file(image,
 			 offset + vhdx_bat_block_length(image, block))) {
-		vhdx_find(findings, true, "BAT", field,
-			  "FileOffsetMB must be inside the file");
-		return VHDX_PLACE_BAD;
+		return bad_place(findings, block,
+				 "FileOffsetMB must be inside the file");
 	}
 	overlap = vhdx_region_overlap(image, offset,
 				      image->geometry.block_size);
 	if (overlap != NULL) {
-		vhdx_find(findings, true, "BAT", field,
-			  "FileOffsetMB must not overlap the %s", overlap);
-		return VHDX_PLACE_BAD;
+		return bad_place(findings, block,
+				 "FileOffsetMB must not overlap the %s",
+				 overlap);
 	}
 	return offset;
 }
