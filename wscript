@@ -12,8 +12,8 @@ Everything is found by where it is, so that a new file needs no line here:
   source3/utils/*.c               one program a file; <name>_*.c join <name>.c
   source3/rsvd_sg/                rsvd_sg_local.so, to be preloaded
   tests/unit/test_*.c             one cmocka program a file
-  tests/{selftest,crash,fuzz,bench,...}/*.c
-                                  one program a file, with librsvd
+  tests/{selftest,bench,...}/*.c  one program a file, with librsvd
+  tests/crash/test_*.c            one program a file, with crash_*.c
 
 Samba's headers come from its configured source tree, its libraries are those
 that are installed: both of the same version, which buildtools/samba_tree.py
@@ -299,11 +299,15 @@ def build_programs(bld, engine):
     for source in sources(bld, 'tests/*.c'):
         build_program(bld, [source], 'tests/'
                       + os.path.splitext(source.name)[0], ['librsvd'])
-    for directory in ('selftest', 'crash', 'fuzz', 'bench', 'interop'):
+    for directory in ('selftest', 'bench', 'interop'):
         for source in sources(bld, 'tests/%s/*.c' % directory):
             build_program(bld, [source], 'tests/%s/%s' % (
                 directory, os.path.splitext(source.name)[0]),
                 ['librsvd', 'cmocka'] + engine)
+    helpers = sources(bld, 'tests/crash/crash_*.c')
+    for source in sources(bld, 'tests/crash/test_*.c'):
+        build_program(bld, helpers + [source], 'tests/crash/'
+                      + os.path.splitext(source.name)[0], engine)
 
 
 def build_unit_tests(bld, engine):
