@@ -23,6 +23,13 @@
 #define RSVD_EXCLUDED_ACCESS \
 	(SEC_FILE_WRITE_DATA | SEC_FILE_APPEND_DATA | SEC_STD_DELETE)
 
+/*
+ * Our bit in the private_flags of an open. smbd keeps them in the share mode
+ * entry, so everybody can tell an initiator from a plain writer: also one
+ * that is not yet, or not any more, in the table of opens.
+ */
+#define RSVD_PRIVATE_FLAG_ATTACH 0x40000000
+
 struct rsvd_fsp *rsvd_fsps;
 
 static bool rsvd_is_stream_name(const struct smb_filename *smb_fname)
@@ -154,34 +161,22 @@ static NTSTATUS rsvd_refuse(struct smb_request *req,
 	return status;
 }
 
-struct rsvd_plain_writer_state {
-	const struct rsvd_fsp *rf;
-	struct server_id self;
-	bool found;
-};
-
 static bool rsvd_plain_writer_fn(struct share_mode_entry *e,
 				 bool *modified,
 				 void *private_data)
 {
-	struct rsvd_plain_writer_state *state = private_data;
-	const struct rsvd_fsp *rf = state->rf;
+	bool *found = private_data;
 
 	if ((e->access_mask & RSVD_EXCLUDED_ACCESS) == 0) {
 		return false;
 	}
-	if (e->share_file_id == rf->open_id &&
-	    server_id_equal(&e->pid, &state->self))
-	{
+	if ((e->private_options & RSVD_PRIVATE_FLAG_ATTACH) != 0) {
 		return false;
 	}
 	if (share_entry_stale_pid(e)) {
 		return false;
 	}
-	if (rsvd_disk_has_open(rf->disk, &e->pid, e->share_file_id)) {
-		return false;
-	}
-	state->found = true;
+	*found = true;
 	return true;
 }
 
@@ -194,15 +189,12 @@ static bool rsvd_plain_writer_fn(struct share_mode_entry *e,
  */
 static bool rsvd_plain_writer_exists(struct rsvd_fsp *rf)
 {
-	struct rsvd_plain_writer_state state = {
-		.rf = rf,
-		.self = rsvd_compat_self(rf->handle->conn),
-	};
+	bool found = false;
 
 	rsvd_compat_share_modes_forall(rf->fsp->file_id,
 				       rsvd_plain_writer_fn,
-				       &state);
-	return state.found;
+				       &found);
+	return found;
 }
 
 /*
@@ -525,7 +517,7 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 		NO_OPLOCK,
 		NULL,	/* lease */
 		0,	/* allocation_size */
-		private_flags,
+		private_flags | RSVD_PRIVATE_FLAG_ATTACH,
 		NULL,	/* sd */
 		NULL,	/* ea_list */
 		&fsp,
