@@ -21,7 +21,9 @@
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
 
+/* 16 of them are reserved at a time, and a log of 1 MiB has room for 127. */
 #define NUM_BLOCKS 300
+#define BLOCK_SIZE (8 * MIB)
 #define NUM_USERS 2
 #define UNIT 4096
 #define TORN 512
@@ -56,6 +58,7 @@ struct world {
 	struct user users[NUM_USERS];
 	uint64_t next_pid;
 	uint32_t next_value;
+	bool short_sessions;
 	struct unit units[NUM_BLOCKS];
 };
 
@@ -119,8 +122,8 @@ static void user_kill(struct user *user)
 static struct world *world_new(void **state, uint32_t seed)
 {
 	struct vhdx_create_params params = {
-		.virtual_size = NUM_BLOCKS * MIB,
-		.block_size = MIB,
+		.virtual_size = NUM_BLOCKS * BLOCK_SIZE,
+		.block_size = BLOCK_SIZE,
 	};
 	struct world *w = talloc_zero(*state, struct world);
 	size_t i;
@@ -130,6 +133,7 @@ static struct world *world_new(void **state, uint32_t seed)
 	w->db = db_open_rbt(w);
 	w->ev = tevent_context_init(w);
 	w->next_pid = 1;
+	w->short_sessions = seed % 2;
 	assert_ok(vhdx_create(vhdx_memory_storage(w->memory), &params));
 	for (i = 0; i < NUM_BLOCKS; i++) {
 		w->units[i].num = 1;
@@ -178,7 +182,7 @@ static void do_write(struct world *w, struct user *user)
 	w->next_value += 1;
 	unit_begin(w, unit, w->next_value);
 	fill(buf, w->next_value);
-	assert_ok(vhdx_write(user->image, buf, sizeof(buf), block * MIB));
+	assert_ok(vhdx_write(user->image, buf, sizeof(buf), block * BLOCK_SIZE));
 	unit->done = unit->num;
 }
 
@@ -189,8 +193,27 @@ static void do_zero(struct world *w, struct user *user)
 
 	unit = idle_unit(w, &block);
 	unit_begin(w, unit, 0);
-	assert_ok(vhdx_zero(user->image, block * MIB, UNIT));
+	assert_ok(vhdx_zero(user->image, block * BLOCK_SIZE, UNIT));
 	unit->done = unit->num;
+}
+
+/* Live, every user sees what any has been told is written. */
+static void do_read(struct world *w, struct user *user)
+{
+	uint8_t expected[UNIT];
+	uint8_t buf[UNIT];
+	struct unit *unit = NULL;
+	size_t block;
+
+	unit = idle_unit(w, &block);
+	if (unit->done != unit->num) {
+		/* Its writer was killed. */
+		return;
+	}
+	fill(expected, unit->values[unit->num - 1]);
+	assert_ok(vhdx_read(user->image, buf, sizeof(buf),
+			    block * BLOCK_SIZE));
+	assert_memory_equal(buf, expected, sizeof(buf));
 }
 
 struct flight {
@@ -221,7 +244,7 @@ static void do_write_send(struct world *w, struct user *user)
 	flight->unit->busy = user;
 	fill(flight->buf, w->next_value);
 	req = vhdx_write_send(user->mem_ctx, w->ev, user->image, flight->buf,
-			      UNIT, block * MIB);
+			      UNIT, block * BLOCK_SIZE);
 	tevent_req_set_callback(req, write_done, flight);
 }
 
@@ -358,7 +381,7 @@ static void do_cut(struct world *w)
 		fail_msg("seed %u: %s", seed, reason);
 	}
 	for (i = 0; i < NUM_BLOCKS; i++) {
-		assert_ok(vhdx_read(image, buf, sizeof(buf), i * MIB));
+		assert_ok(vhdx_read(image, buf, sizeof(buf), i * BLOCK_SIZE));
 		unit_check(w, i, buf, seed);
 	}
 	/* A new block is clean, whatever the file has been through. */
@@ -369,15 +392,15 @@ static void do_cut(struct world *w)
 			struct vhdx_extent extent;
 			size_t k;
 
-			assert_ok(vhdx_map(image, i * MIB, UNIT, &extent));
+			assert_ok(vhdx_map(image, i * BLOCK_SIZE, UNIT, &extent));
 			if (extent.kind == VHDX_EXTENT_FILE) {
 				continue;
 			}
 			buf[0] = 1;
 			assert_ok(vhdx_write(image, buf, 1,
-					     i * MIB + MIB - 1));
+					     i * BLOCK_SIZE + MIB - 1));
 			assert_ok(vhdx_read(image, all, sizeof(all),
-					    i * MIB));
+					    i * BLOCK_SIZE));
 			for (k = 0; k < sizeof(all); k++) {
 				assert_int_equal(all[k], 0);
 			}
@@ -394,6 +417,35 @@ static void do_cut(struct world *w)
 		}
 	}
 	TALLOC_FREE(after);
+}
+
+/* Between any two changes of the file, also within one operation */
+static void cut_sometimes(void *private_data)
+{
+	struct world *w = private_data;
+
+	if (chance(w, 16) == 0) {
+		do_cut(w);
+	}
+}
+
+/* Nobody is left: the next one begins a session. */
+static void do_end_session(struct world *w)
+{
+	size_t i;
+
+	if (chance(w, 2) == 0) {
+		settle(w);
+		for (i = 0; i < NUM_USERS; i++) {
+			assert_ok(vhdx_close(&w->users[i].image));
+		}
+	}
+	for (i = 0; i < NUM_USERS; i++) {
+		user_kill(&w->users[i]);
+	}
+	for (i = 0; i < NUM_USERS; i++) {
+		user_open(&w->users[i]);
+	}
 }
 
 static void step(struct world *w)
@@ -413,13 +465,15 @@ static void step(struct world *w)
 		do_flush_send(w, user);
 	} else if (what < 940) {
 		do_flush(w, user);
-	} else if (what < 945) {
+	} else if (what < 942) {
 		do_reopen(w, user);
 	} else if (what < 950) {
 		user_kill(user);
 		user_open(user);
+	} else if (what < 960 && w->short_sessions) {
+		do_end_session(w);
 	} else {
-		do_cut(w);
+		do_read(w, user);
 	}
 }
 
@@ -446,6 +500,7 @@ static void whatever_is_lost_the_image_is_one_that_could_have_been(
 
 		tevent_schedule_immediate(tevent_create_immediate(w), w->ev,
 					  tick, NULL);
+		vhdx_memory_watch(w->memory, cut_sometimes, w);
 		for (i = 0; i < 1000; i++) {
 			step(w);
 		}

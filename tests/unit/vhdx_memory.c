@@ -11,10 +11,18 @@
 #define PAGE 4096
 #define TORN 512	/* what a disk writes as a whole */
 
-/* Sparse: NULL is a page of zeros */
+/* Shared by the files that have the same in it */
+struct page {
+	unsigned num_users;
+	uint8_t bytes[PAGE];
+};
+
+/* Sparse: what is NULL is zeros. A file of 64 TiB has 64 Ki chunks. */
+#define CHUNK_PAGES ((uint64_t)256 * 1024)
+
 struct file {
-	uint8_t **pages;
-	size_t num_pages;
+	struct page ***chunks;
+	size_t num_chunks;
 	uint64_t size;
 };
 
@@ -37,6 +45,8 @@ struct vhdx_memory {
 	uint64_t num_flushes;
 	int fail_err;
 	uint64_t fail_after;
+	void (*watch)(void *private_data);
+	void *watch_data;
 };
 
 uint32_t vhdx_memory_random(uint32_t *seed)
@@ -47,30 +57,115 @@ uint32_t vhdx_memory_random(uint32_t *seed)
 	return *seed;
 }
 
-static uint8_t *file_page(TALLOC_CTX *mem_ctx, struct file *file,
-			  uint64_t index)
+static struct page **file_slot(struct file *file, uint64_t index, bool make)
 {
-	if (index >= file->num_pages) {
-		size_t num = (index + 1) * 2;
+	uint64_t chunk = index / CHUNK_PAGES;
+
+	if (chunk >= file->num_chunks) {
+		size_t size = (chunk + 1) * sizeof(file->chunks[0]);
 		size_t i;
 
-		file->pages = talloc_realloc(mem_ctx, file->pages, uint8_t *,
-					     num);
-		for (i = file->num_pages; i < num; i++) {
-			file->pages[i] = NULL;
+		if (!make) {
+			return NULL;
 		}
-		file->num_pages = num;
+		file->chunks = realloc(file->chunks, size);
+		for (i = file->num_chunks; i <= chunk; i++) {
+			file->chunks[i] = NULL;
+		}
+		file->num_chunks = chunk + 1;
 	}
-	if (file->pages[index] == NULL) {
-		file->pages[index] = talloc_zero_array(mem_ctx, uint8_t,
-						       PAGE);
+	if (file->chunks[chunk] == NULL) {
+		if (!make) {
+			return NULL;
+		}
+		/* Memory that is not touched costs nothing. */
+		file->chunks[chunk] = calloc(CHUNK_PAGES,
+					     sizeof(struct page *));
 	}
-	return file->pages[index];
+	return &file->chunks[chunk][index % CHUNK_PAGES];
+}
+
+static const uint8_t *file_look(const struct file *file, uint64_t index)
+{
+	struct page **slot = file_slot(discard_const_p(struct file, file),
+				       index, false);
+
+	return (slot != NULL && *slot != NULL) ? (*slot)->bytes : NULL;
+}
+
+/* A page of its own, to be written to */
+static uint8_t *file_page(struct file *file, uint64_t index)
+{
+	struct page **slot = file_slot(file, index, true);
+	struct page *page = *slot;
+
+	if (page != NULL && page->num_users == 1) {
+		return page->bytes;
+	}
+	*slot = calloc(1, sizeof(struct page));
+	(*slot)->num_users = 1;
+	if (page != NULL) {
+		memcpy((*slot)->bytes, page->bytes, PAGE);
+		page->num_users -= 1;
+	}
+	return (*slot)->bytes;
+}
+
+static void file_free(struct file *file)
+{
+	size_t i;
+	size_t k;
+
+	for (i = 0; i < file->num_chunks; i++) {
+		uint64_t used = (file->size + PAGE - 1) / PAGE;
+
+		if (file->chunks[i] == NULL) {
+			continue;
+		}
+		used -= MIN(used, i * CHUNK_PAGES);
+		for (k = 0; k < MIN(used, CHUNK_PAGES); k++) {
+			struct page *page = file->chunks[i][k];
+
+			if (page == NULL) {
+				continue;
+			}
+			page->num_users -= 1;
+			if (page->num_users == 0) {
+				free(page);
+			}
+		}
+		free(file->chunks[i]);
+	}
+	free(file->chunks);
+}
+
+static void file_share(struct file *to, const struct file *from)
+{
+	uint64_t num_pages = (from->size + PAGE - 1) / PAGE;
+	uint64_t i;
+
+	for (i = 0; i < num_pages; i++) {
+		struct page **slot = NULL;
+
+		if (i % CHUNK_PAGES == 0 &&
+		    (i / CHUNK_PAGES >= from->num_chunks ||
+		     from->chunks[i / CHUNK_PAGES] == NULL)) {
+			i += CHUNK_PAGES - 1;
+			continue;
+		}
+		if (file_look(from, i) == NULL) {
+			continue;
+		}
+		slot = file_slot(to, i, true);
+		*slot = from->chunks[i / CHUNK_PAGES][i % CHUNK_PAGES];
+		(*slot)->num_users += 1;
+	}
+	to->size = from->size;
 }
 
 /* data NULL: zeros */
-static void file_put(TALLOC_CTX *mem_ctx, struct file *file, uint64_t offset,
-		     uint64_t length, const uint8_t *data)
+static void file_put(struct file *file, uint64_t offset, uint64_t length,
+		     const uint8_t *data)
 {
 	while (length > 0) {
 		size_t skip = offset % PAGE;
@@ -78,12 +173,10 @@ static void file_put(TALLOC_CTX *mem_ctx, struct file *file, uint64_t offset,
 		uint64_t index = offset / PAGE;
 
 		if (data != NULL) {
-			memcpy(file_page(mem_ctx, file, index) + skip, data,
-			       n);
+			memcpy(file_page(file, index) + skip, data, n);
 			data += n;
-		} else if (index < file->num_pages &&
-			   file->pages[index] != NULL) {
-			memset(file->pages[index] + skip, 0, n);
+		} else if (file_look(file, index) != NULL) {
+			memset(file_page(file, index) + skip, 0, n);
 		}
 		offset += n;
 		length -= n;
@@ -98,8 +191,10 @@ static void file_get(const struct file *file, uint64_t offset,
 		size_t n = MIN(length, PAGE - skip);
 		uint64_t index = offset / PAGE;
 
-		if (index < file->num_pages && file->pages[index] != NULL) {
-			memcpy(data, file->pages[index] + skip, n);
+		const uint8_t *page = file_look(file, index);
+
+		if (page != NULL) {
+			memcpy(data, page + skip, n);
 		} else {
 			memset(data, 0, n);
 		}
@@ -109,25 +204,22 @@ static void file_get(const struct file *file, uint64_t offset,
 	}
 }
 
-static void file_resize(TALLOC_CTX *mem_ctx, struct file *file, uint64_t size)
+static void file_resize(struct file *file, uint64_t size)
 {
 	if (size < file->size) {
 		/* What was cut off does not come back when it grows. */
-		file_put(mem_ctx, file, size,
-			 MIN(file->size, file->num_pages * (uint64_t)PAGE) -
-			 MIN(size, file->num_pages * (uint64_t)PAGE), NULL);
+		file_put(file, size, file->size - size, NULL);
 	}
 	file->size = size;
 }
 
-static void change_apply(TALLOC_CTX *mem_ctx, struct file *file,
-			 const struct change *change)
+static void change_apply(struct file *file, const struct change *change)
 {
 	if (change->is_size) {
-		file_resize(mem_ctx, file, change->length);
+		file_resize(file, change->length);
 		return;
 	}
-	file_put(mem_ctx, file, change->offset, change->length, change->data);
+	file_put(file, change->offset, change->length, change->data);
 	if (change->data != NULL) {
 		file->size = MAX(file->size, change->offset + change->length);
 	}
@@ -155,17 +247,23 @@ static int change_add(struct vhdx_memory *m, const struct change *template,
 	change->next = NULL;
 	*m->pending_end = change;
 	m->pending_end = &change->next;
-	change_apply(m, &m->now, change);
+	change_apply(&m->now, change);
+	if (m->watch != NULL) {
+		m->watch(m->watch_data);
+	}
 	return 0;
 }
 
 /* Changes up to a number are stable. */
 static void changes_flush(struct vhdx_memory *m, uint64_t number)
 {
+	if (m->watch != NULL) {
+		m->watch(m->watch_data);
+	}
 	while (m->pending != NULL && m->pending->number <= number) {
 		struct change *change = m->pending;
 
-		change_apply(m, &m->stable, change);
+		change_apply(&m->stable, change);
 		m->pending = change->next;
 		if (m->pending == NULL) {
 			m->pending_end = &m->pending;
@@ -182,24 +280,15 @@ struct vhdx_memory *vhdx_memory_cut(TALLOC_CTX *mem_ctx,
 	struct vhdx_memory *m = vhdx_memory_new(mem_ctx);
 	const struct change *change = NULL;
 	struct file *file = &m->stable;
-	uint64_t size = memory->stable.size;
-	uint8_t page[PAGE];
-	size_t i;
 
-	for (i = 0; i < memory->stable.num_pages; i++) {
-		if (memory->stable.pages[i] != NULL) {
-			file_put(m, file, (uint64_t)i * PAGE, PAGE,
-				 memory->stable.pages[i]);
-		}
-	}
-	file->size = size;
+	file_share(file, &memory->stable);
 	for (change = memory->pending; change != NULL;
 	     change = change->next) {
 		uint64_t done;
 
 		if (change->is_size) {
 			if (vhdx_memory_random(seed) % 256 < keep) {
-				file_resize(m, file, change->length);
+				file_resize(file, change->length);
 			}
 			continue;
 		}
@@ -209,7 +298,7 @@ struct vhdx_memory *vhdx_memory_cut(TALLOC_CTX *mem_ctx,
 					 change->length - done);
 
 			if (vhdx_memory_random(seed) % 256 < keep) {
-				file_put(m, file, offset, n,
+				file_put(file, offset, n,
 					 change->data != NULL ?
 					 change->data + done : NULL);
 				if (change->data != NULL) {
@@ -221,13 +310,7 @@ struct vhdx_memory *vhdx_memory_cut(TALLOC_CTX *mem_ctx,
 		}
 	}
 	/* What a disk has, it has: that is where the next life begins. */
-	for (i = 0; i < file->num_pages; i++) {
-		if (file->pages[i] != NULL) {
-			file_get(file, (uint64_t)i * PAGE, PAGE, page);
-			file_put(m, &m->now, (uint64_t)i * PAGE, PAGE, page);
-		}
-	}
-	m->now.size = file->size;
+	file_share(&m->now, file);
 	return m;
 }
 
@@ -369,6 +452,13 @@ static const struct vhdx_storage_ops memory_ops = {
 	.fsync_recv = memory_fsync_recv,
 };
 
+static int memory_destructor(struct vhdx_memory *m)
+{
+	file_free(&m->now);
+	file_free(&m->stable);
+	return 0;
+}
+
 struct vhdx_memory *vhdx_memory_new(TALLOC_CTX *mem_ctx)
 {
 	struct vhdx_memory *m = talloc_zero(mem_ctx, struct vhdx_memory);
@@ -376,6 +466,7 @@ struct vhdx_memory *vhdx_memory_new(TALLOC_CTX *mem_ctx)
 	m->storage.ops = &memory_ops;
 	m->storage.private_data = m;
 	m->pending_end = &m->pending;
+	talloc_set_destructor(m, memory_destructor);
 	return m;
 }
 
@@ -416,6 +507,13 @@ uint64_t vhdx_memory_num_changes(const struct vhdx_memory *memory)
 uint64_t vhdx_memory_num_flushes(const struct vhdx_memory *memory)
 {
 	return memory->num_flushes;
+}
+
+void vhdx_memory_watch(struct vhdx_memory *memory,
+		       void (*watch)(void *private_data), void *private_data)
+{
+	memory->watch = watch;
+	memory->watch_data = private_data;
 }
 
 void vhdx_memory_fail(struct vhdx_memory *memory, int err, uint64_t after)

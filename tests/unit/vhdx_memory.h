@@ -30,6 +30,10 @@ uint64_t vhdx_memory_num_flushes(const struct vhdx_memory *memory);
 /* From now on, changes fail with err after *after* more; 0: never */
 void vhdx_memory_fail(struct vhdx_memory *memory, int err, uint64_t after);
 
+/* Called after every change, and before every flush */
+void vhdx_memory_watch(struct vhdx_memory *memory,
+		       void (*watch)(void *private_data), void *private_data);
+
 /*
  * The file after a power cut now: all that was flushed, and of each 512 byte
  * sector that was written since any version. keep is out of 256: 0 loses all
