@@ -95,6 +95,13 @@ def cpu_seconds(pid):
     return (int(field[11]) + int(field[12])) / os.sysconf('SC_CLK_TCK')
 
 
+def private_kib(pid):
+    """Memory of a process that it does not share with other smbd."""
+    with open('/proc/%d/smaps_rollup' % pid) as rollup:
+        return sum(int(line.split()[1]) for line in rollup
+                   if line.startswith('Private'))
+
+
 def load(arguments):
     """Run load; what it says at the end, with the CPU time of its smbd."""
     command = [os.path.join(os.environ['BUILD'], 'tests/bench/load')]
@@ -110,6 +117,7 @@ def load(arguments):
             before = cpu_seconds(pid)
         elif event['event'] == 'end':
             event['server_cpu_seconds'] = cpu_seconds(pid) - before
+            event['server_private_kib'] = private_kib(pid)
             result = event
             child.stdin.close()
     if child.wait() != 0 or result is None:
@@ -246,16 +254,8 @@ def file_system(path):
     return found.stdout.strip()
 
 
-def run(options, command):
-    about = machine()
-    date = datetime.datetime.now().astimezone()
-    print('%(cores)d cores of %(cpu)s, Linux %(kernel)s, %(file_system)s, '
-          'smbd %(smbd)s' % about)
-    print('%s; %d rounds of %g s on %siB' % (
-        date.strftime('%Y-%m-%d %H:%M'), options.rounds, options.seconds,
-        options.size), flush=True)
+def datapath(options):
     prepare(options)
-
     rows = []
     for security in options.security:
         print_heading(security)
@@ -269,10 +269,27 @@ def run(options, command):
                 rows.append({'workload': workload[0], 'queue_depth': depth,
                              'security': security, 'summary': cells,
                              'ratios': ratios, 'rounds': results})
+    return rows
+
+
+def run(options, command):
+    about = machine()
+    date = datetime.datetime.now().astimezone()
+    print('%(cores)d cores of %(cpu)s, Linux %(kernel)s, %(file_system)s, '
+          'smbd %(smbd)s' % about)
+    print('%s; %d rounds of %g s' % (
+        date.strftime('%Y-%m-%d %H:%M'), options.rounds, options.seconds),
+        flush=True)
+    if options.what == 'growth':
+        # It imports this in turn.
+        import growth
+        rows = growth.run(options)
+    else:
+        rows = datapath(options)
 
     os.makedirs(options.output, exist_ok=True)
-    path = os.path.join(options.output,
-                        date.strftime('datapath-%Y%m%d-%H%M%S.json'))
+    path = os.path.join(options.output, '%s-%s.json' % (
+        options.what, date.strftime('%Y%m%d-%H%M%S')))
     with open(path, 'w') as out:
         json.dump({'command': command, 'date': date.isoformat(),
                    'machine': about, 'targets':
@@ -287,6 +304,10 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog='./waf bench', description=__doc__,
                                      formatter_class=argparse.
                                      RawDescriptionHelpFormatter)
+    parser.add_argument('what', nargs='?', default='datapath',
+                        choices=['datapath', 'growth'],
+                        help='growth: with more initiators, registrants, '
+                             'larger disks')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=1,
                         help='of each run (default: 1)')

@@ -37,6 +37,7 @@ struct load_options {
 	int queue_depth;
 	char *pattern;
 	int read_percent;
+	int registrants;
 	char *seconds;
 	char *ramp_seconds;
 	char *operations;
@@ -55,6 +56,7 @@ struct load {
 	struct tevent_context *ev;
 	struct librsvd_conn *conn;
 	struct librsvd_disk *disk;
+	uint64_t open_usec;
 
 	uint64_t num_blocks;
 	uint32_t block_size;
@@ -265,8 +267,10 @@ static int load_report(struct load *load)
 	qsort(load->latency_usec, load->num_latencies, sizeof(uint32_t),
 	      load_compare);
 	load_print(json_pack(
-		"{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:{s:i, s:i, s:i}}",
+		"{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
+		"s:{s:i, s:i, s:i}}",
 		"event", "end",
+		"open_usec", (json_int_t)load->open_usec,
 		"reads", (json_int_t)load->num_reads,
 		"writes", (json_int_t)load->num_writes,
 		"seconds", seconds,
@@ -352,20 +356,89 @@ static NTSTATUS load_connect(struct load *load,
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS load_open(struct load *load,
-			  const struct load_options *options)
+static NTSTATUS load_pr_out(struct librsvd_disk *disk, uint8_t action,
+			    uint64_t key, uint64_t new_key)
+{
+	const uint8_t write_exclusive_registrants_only = 0x5;
+	uint8_t parameters[24] = { 0 };
+	const uint8_t cdb[10] = {
+		0x5f, action, write_exclusive_registrants_only,
+		[8] = sizeof(parameters),
+	};
+	struct librsvd_scsi_command command = {
+		.cdb = cdb,
+		.cdb_length = sizeof(cdb),
+		.data_out = parameters,
+		.data_out_length = sizeof(parameters),
+	};
+	struct librsvd_scsi_result result;
+	NTSTATUS status;
+
+	RSBVAL(parameters, 0, key);
+	RSBVAL(parameters, 8, new_key);
+	status = librsvd_scsi(disk, disk, &command, &result);
+	if (NT_STATUS_IS_OK(status) && result.sense.scsi_status != 0) {
+		status = LIBRSVD_STATUS_RESERVATION_CONFLICT;
+	}
+	return status;
+}
+
+static NTSTATUS load_open_disk(struct load *load, const char *path,
+			       struct librsvd_disk **disk)
 {
 	struct librsvd_guid initiator = librsvd_guid_random();
 	struct librsvd_open_params params = {
-		.path = options->path,
+		.path = path,
 		.initiator_id = &initiator,
 	};
+
+	return librsvd_open(load, load->conn, &params, disk);
+}
+
+/*
+ * Register so many initiators. All have a handle on this connection, and the
+ * first of them, which does the work, holds a reservation.
+ */
+static NTSTATUS load_register(struct load *load, const char *path, int num)
+{
+	const uint8_t pr_register = 0x00, pr_reserve = 0x01;
+	struct librsvd_disk *disk = load->disk;
+	NTSTATUS status;
+	int i;
+
+	for (i = 1; i <= num; i++) {
+		if (i > 1) {
+			status = load_open_disk(load, path, &disk);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+		}
+		status = load_pr_out(disk, pr_register, 0, i);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	return load_pr_out(load->disk, pr_reserve, 1, 0);
+}
+
+static NTSTATUS load_open(struct load *load,
+			  const struct load_options *options)
+{
+	struct timespec before = load_now(), after;
+	NTSTATUS status;
 
 	if (options->plain) {
 		return load_open_plain(load, load->conn, options->path,
 				       &load->disk);
 	}
-	return librsvd_open(load, load->conn, &params, &load->disk);
+	status = load_open_disk(load, options->path, &load->disk);
+	after = load_now();
+	load->open_usec = load_seconds(&before, &after) * 1e6;
+	if (NT_STATUS_IS_OK(status) && options->registrants > 0) {
+		status = load_register(load, options->path,
+				       options->registrants);
+	}
+	return status;
 }
 
 static NTSTATUS load_run(struct load *load, struct load_slot *slots,
@@ -487,6 +560,8 @@ int main(int argc, const char *argv[])
 		  "random (default) or sequential", "PATTERN" },
 		{ "read-percent", 0, POPT_ARG_INT, &options.read_percent, 0,
 		  "so many of 100 are reads (default: 100)", "N" },
+		{ "registrants", 0, POPT_ARG_INT, &options.registrants, 0,
+		  "register N initiators, and reserve (default: 0)", "N" },
 		{ "seconds", 0, POPT_ARG_STRING, &options.seconds, 0,
 		  "how long to count (default: 1)", "S" },
 		{ "ramp", 0, POPT_ARG_STRING, &options.ramp_seconds, 0,
@@ -545,6 +620,12 @@ int main(int argc, const char *argv[])
 		goto done;
 	}
 	ret = load_report(load);
+	if (options.registrants > 0) {
+		/* Who comes next finds none. */
+		const uint8_t pr_clear = 0x03;
+
+		load_pr_out(load->disk, pr_clear, 1, 0);
+	}
 	while (read(STDIN_FILENO, &c, 1) > 0) {
 		/* The caller is not done yet. */
 	}

@@ -3,7 +3,7 @@
 #
 # The bench in its short form: that it runs and measures, never what.
 
-echo 1..2
+echo 1..3
 
 saved=$(mktemp -d)
 if output=$(tests/bench/bench.py --quick --security=neither,signed,encrypted \
@@ -14,11 +14,18 @@ else
 	echo 'not ok 1 - the bench runs, signed and encrypted too'
 fi
 
+if output=$(tests/bench/bench.py growth --quick --output="$saved" 2>&1); then
+	echo 'ok 2 - it runs with more of everything'
+else
+	echo "$output" | sed 's/^/# /'
+	echo 'not ok 2 - it runs with more of everything'
+fi
+
 rows=$(grep -c '"workload"' "$saved"/datapath-*.json)
 rm -rf "$saved"
 if [ "$rows" = 15 ]; then
-	echo 'ok 2 - it saves a row for each workload'
+	echo 'ok 3 - it saves a row for each workload'
 else
 	echo "# $rows rows"
-	echo 'not ok 2 - it saves a row for each workload'
+	echo 'not ok 3 - it saves a row for each workload'
 fi
