@@ -18,7 +18,7 @@ two_writers()
 	number=0
 	failed=0
 	image="$LOCAL_PATH/disk.vhdx"
-	echo 1..3
+	echo 1..4
 
 	log="$SELFTEST_PREFIX/two_writers.log"
 	"$BUILD/tests/selftest/two_writers" "$1" >"$log" 2>&1
@@ -33,6 +33,10 @@ two_writers()
 
 	qemu-img compare -q -f vhdx -F raw "$image" "$LOCAL_PATH/expected.raw"
 	report $? "qemu-img reads exactly what was written"
+
+	"$TOP/tests/interop/vhdi_compare.py" "$image" \
+		"$LOCAL_PATH/expected.raw" >"$log" 2>&1
+	report $? "libvhdi reads exactly what was written"
 
 	exit $failed
 }
