@@ -55,6 +55,8 @@ NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 /**
  * Leave the image in order: the last writer empties the log and gives
  * unused reserved space back. *image* is freed and set to NULL, also on error.
+ * Requests that wait for a new block or a flush end with
+ * NT_STATUS_FILE_CLOSED; those that the storage has are its to finish.
  */
 NTSTATUS vhdx_close(struct vhdx **image);
 

@@ -727,6 +727,13 @@ static void queue_fail(struct vhdx_alloc_queue *queue, NTSTATUS status)
 	queue->running = false;
 }
 
+/* The image goes, and with it what they wait for. */
+static int queue_destructor(struct vhdx_alloc_queue *queue)
+{
+	queue_fail(queue, NT_STATUS_FILE_CLOSED);
+	return 0;
+}
+
 static void queue_flushed(struct tevent_req *subreq)
 {
 	struct vhdx_alloc_queue *queue = tevent_req_callback_data(
@@ -803,6 +810,7 @@ static struct vhdx_alloc_queue *queue_get(struct vhdx *image)
 		TALLOC_FREE(queue);
 		return NULL;
 	}
+	talloc_set_destructor(queue, queue_destructor);
 	image->alloc_queue = queue;
 	return queue;
 }

@@ -30,6 +30,7 @@ struct vhdx_sync {
 	struct tevent_req *subreq;	/* the flush under way */
 };
 
+static void sync_finish(struct vhdx_sync *sync, bool served, NTSTATUS status);
 static void sync_start(struct vhdx_sync *sync);
 static void sync_done(struct tevent_req *subreq);
 
@@ -88,6 +89,14 @@ static int sync_waiter_destructor(struct sync_waiter *waiter)
 		DLIST_REMOVE(waiter->sync->waiters, waiter);
 		waiter->sync = NULL;
 	}
+	return 0;
+}
+
+/* The image goes, and with it what they wait for. */
+static int sync_destructor(struct vhdx_sync *sync)
+{
+	sync_finish(sync, true, NT_STATUS_FILE_CLOSED);
+	sync_finish(sync, false, NT_STATUS_FILE_CLOSED);
 	return 0;
 }
 
@@ -177,6 +186,7 @@ struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
 			return tevent_req_post(req, ev);
 		}
 		image->sync->image = image;
+		talloc_set_destructor(image->sync, sync_destructor);
 	}
 	waiter->req = req;
 	waiter->ev = ev;

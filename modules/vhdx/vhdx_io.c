@@ -280,6 +280,7 @@ struct io_state {
 	struct tevent_req *req;
 	struct tevent_context *ev;
 	struct vhdx *image;
+	struct vhdx_storage *storage;	/* may outlive the image */
 	uint8_t *buf;
 	size_t length;
 	uint64_t offset;
@@ -319,7 +320,7 @@ static void io_fail(struct io_state *io, NTSTATUS status)
 static bool io_piece_send(struct io_piece *piece)
 {
 	struct io_state *io = piece->io;
-	struct vhdx_storage *storage = io->image->storage;
+	struct vhdx_storage *storage = io->storage;
 	struct tevent_req *subreq = NULL;
 
 	if (io->is_write) {
@@ -379,7 +380,7 @@ static void io_piece_moved(struct tevent_req *subreq)
 	struct io_piece *piece = tevent_req_callback_data(subreq,
 							  struct io_piece);
 	struct io_state *io = piece->io;
-	const struct vhdx_storage_ops *ops = io->image->storage->ops;
+	const struct vhdx_storage_ops *ops = io->storage->ops;
 	ssize_t n;
 	int err = 0;
 
@@ -493,6 +494,7 @@ static struct tevent_req *io_send(TALLOC_CTX *mem_ctx,
 		.req = req,
 		.ev = ev,
 		.image = image,
+		.storage = image->storage,
 		.buf = buf,
 		.length = length,
 		.offset = offset,

@@ -520,6 +520,26 @@ static void write_that_is_given_up_hurts_no_other(void **state)
 	assert_memory_equal(buf, data, sizeof(buf));
 }
 
+static void requests_that_wait_are_told_of_the_close(void **state)
+{
+	struct vhdx_memory *m = disk(state, 1024 * MIB, MIB, false);
+	struct vhdx *image = open_disk(m, 0);
+	struct tevent_context *ev = tevent_context_init(m);
+	struct many many = { .pending = 2 };
+	uint8_t data[512] = { 3 };
+	struct tevent_req *req = NULL;
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		req = vhdx_write_send(m, ev, image, data, sizeof(data),
+				      i * MIB);
+		tevent_req_set_callback(req, write_done, &many);
+	}
+	assert_ok(vhdx_close(&image));
+	many_wait(ev, &many);
+	assert_status(many.status, NT_STATUS_FILE_CLOSED);
+}
+
 static void read_done(struct tevent_req *req)
 {
 	struct many *many = tevent_req_callback_data_void(req);
@@ -660,6 +680,7 @@ int main(void)
 		cmocka_unit_test(
 			requests_that_wait_share_log_entries_and_flushes),
 		cmocka_unit_test(write_that_is_given_up_hurts_no_other),
+		cmocka_unit_test(requests_that_wait_are_told_of_the_close),
 		cmocka_unit_test(asynchronous_read_crosses_blocks_and_holes),
 		cmocka_unit_test(
 			asynchronous_errors_are_those_of_the_blocking_calls),

@@ -23,6 +23,7 @@ struct page {
 struct file {
 	struct page ***chunks;
 	size_t num_chunks;
+	uint64_t num_pages;	/* none is behind this */
 	uint64_t size;
 };
 
@@ -82,6 +83,9 @@ static struct page **file_slot(struct file *file, uint64_t index, bool make)
 		file->chunks[chunk] = calloc(CHUNK_PAGES,
 					     sizeof(struct page *));
 	}
+	if (make) {
+		file->num_pages = MAX(file->num_pages, index + 1);
+	}
 	return &file->chunks[chunk][index % CHUNK_PAGES];
 }
 
@@ -117,7 +121,7 @@ static void file_free(struct file *file)
 	size_t k;
 
 	for (i = 0; i < file->num_chunks; i++) {
-		uint64_t used = (file->size + PAGE - 1) / PAGE;
+		uint64_t used = file->num_pages;
 
 		if (file->chunks[i] == NULL) {
 			continue;
@@ -141,10 +145,9 @@ static void file_free(struct file *file)
 
 static void file_share(struct file *to, const struct file *from)
 {
-	uint64_t num_pages = (from->size + PAGE - 1) / PAGE;
 	uint64_t i;
 
-	for (i = 0; i < num_pages; i++) {
+	for (i = 0; i < from->num_pages; i++) {
 		struct page **slot = NULL;
 
 		if (i % CHUNK_PAGES == 0 &&
