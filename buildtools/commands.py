@@ -31,6 +31,7 @@ usage: ./waf COMMAND [options]
                reach it, and wait. --help tells the options
   demo         two initiators share one disk, step by step
   bench        what the module costs; --help tells the options
+  soak         kills and power cuts for an hour; --help tells the options
   graft DIR    put the module into the Samba source tree DIR
   clean        remove what was compiled, not Samba's source
 
@@ -152,6 +153,14 @@ def do_bench(arguments):
     os.execv(sys.executable, [sys.executable, '-B', bench] + arguments)
 
 
+def do_soak(arguments):
+    if not {'-h', '--help'} & set(arguments):
+        build('--sanitize' in arguments)
+    sys.stdout.flush()
+    soak = os.path.join(TOP, 'tests/crash/soak.py')
+    os.execv(sys.executable, [sys.executable, '-B', soak] + arguments)
+
+
 def do_graft(arguments):
     if len(arguments) != 1:
         sys.exit('usage: ./waf graft DIR')
@@ -166,7 +175,7 @@ def do_clean(arguments):
 NEEDS_NO_SAMBA = {'graft': do_graft, 'clean': do_clean}
 NEEDS_SAMBA = {'setup': do_setup, 'build': do_build, 'install': do_install,
                'test': do_test, 'selftest': do_selftest, 'demo': do_demo,
-               'bench': do_bench}
+               'bench': do_bench, 'soak': do_soak}
 
 
 def main(arguments):
