@@ -15,18 +15,22 @@ import subprocess
 
 import bench
 
-WINDOW = '256M'
-
 
 def image(name, *options):
     path = os.path.join(os.environ['LOCAL_PATH'], name)
     subprocess.run(['rsvdctl', 'create', *options, path], check=True)
 
 
-def fill(name):
-    bench.load(['--path=' + name, '--size=' + WINDOW, '--block-size=1M',
+def window(options):
+    """Reads and writes stay within so much of a disk."""
+    return '16M' if options.quick else '256M'
+
+
+def fill(options, name):
+    size = window(options)
+    bench.load(['--path=' + name, '--size=' + size, '--block-size=1M',
                 '--pattern=sequential', '--read-percent=0',
-                '--operations=%d' % bench.mebibytes(WINDOW)])
+                '--operations=%d' % bench.mebibytes(size)])
 
 
 def run_load(options, name, read_percent, depth, *more):
@@ -34,7 +38,7 @@ def run_load(options, name, read_percent, depth, *more):
                  '--queue-depth=%d' % depth,
                  '--seconds=%g' % options.seconds, *more]
     if not any(argument.startswith('--size=') for argument in more):
-        arguments.append('--size=' + WINDOW)
+        arguments.append('--size=' + window(options))
     return bench.load(arguments)
 
 
@@ -101,7 +105,7 @@ COLUMNS = ['read IOPS', 'read CPU usec', 'write IOPS', 'write CPU usec']
 def initiators(options):
     numbers = [1, 2] if options.quick else [1, 2, 4, 8, 16]
     image('many.vhdx', '--size=1G')
-    fill('many.vhdx')
+    fill(options, 'many.vhdx')
 
     def point(number):
         return lambda: both(
@@ -116,7 +120,7 @@ def registrants(options):
     numbers = [0, 2] if options.quick else [0, 1, 10, 100, 1000]
     for number in numbers:
         image('registered%d.vhdx' % number, '--size=1G')
-        fill('registered%d.vhdx' % number)
+        fill(options, 'registered%d.vhdx' % number)
 
     def point(number):
         name = 'registered%d.vhdx' % number
@@ -132,7 +136,7 @@ def sizes(options):
     names = ['1G', '64T'] if options.quick else ['1G', '64G', '1T', '64T']
     for size in names:
         image('%s.vhdx' % size, '--size=' + size, '--block-size=1M')
-        fill('%s.vhdx' % size)
+        fill(options, '%s.vhdx' % size)
 
     def point(size):
         def measure():
@@ -150,7 +154,7 @@ def sizes(options):
             }
         return measure
     return table(options, 'size of the disk, blocks of 1 MiB; reads and '
-                 'writes in the first %siB, reads of all of it' % WINDOW,
+                 'writes in the first %siB, reads of all of it' % window(options),
                  'size', [(size, point(size)) for size in names],
                  ['attach usec', 'read IOPS', 'write IOPS', 'all of it',
                   'smbd MiB'])

@@ -1,17 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
+# time-limit: 300
 # The bench in its short form: that it runs and measures, never what.
 
 echo 1..3
 
 saved=$(mktemp -d)
-if output=$(tests/bench/bench.py --quick --security=neither,signed,encrypted \
+if output=$(tests/bench/bench.py --quick --security=neither,encrypted \
 	--output="$saved" 2>&1); then
-	echo 'ok 1 - the bench runs, signed and encrypted too'
+	echo 'ok 1 - the bench runs, encrypted too'
 else
 	echo "$output" | sed 's/^/# /'
-	echo 'not ok 1 - the bench runs, signed and encrypted too'
+	echo 'not ok 1 - the bench runs, encrypted too'
 fi
 
 if output=$(tests/bench/bench.py growth --quick --output="$saved" 2>&1); then
@@ -23,7 +24,7 @@ fi
 
 rows=$(grep -c '"workload"' "$saved"/datapath-*.json)
 rm -rf "$saved"
-if [ "$rows" = 15 ]; then
+if [ "$rows" = 10 ]; then
 	echo 'ok 3 - it saves a row for each workload'
 else
 	echo "# $rows rows"
