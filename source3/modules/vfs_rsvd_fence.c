@@ -370,9 +370,10 @@ static void rsvd_fence_reap(struct rsvd_fence_wait *wait)
 	size_t i;
 
 	for (i = 0; i < wait->num_peers; i++) {
-		if (!wait->peers[i].done && !serverid_exists(&wait->peers[i].id))
-		{
-			rsvd_fence_peer_done(wait, &wait->peers[i]);
+		struct rsvd_fence_peer *peer = &wait->peers[i];
+
+		if (!peer->done && !serverid_exists(&peer->id)) {
+			rsvd_fence_peer_done(wait, peer);
 		}
 	}
 }
@@ -571,7 +572,9 @@ void rsvd_fence_command_done(struct rsvd_fsp *rf)
 		return;
 	}
 	hold = rsvd_fence_find_hold(&rf->fsp->file_id);
-	if (hold != NULL && GUID_equal(&hold->initiator_id, &rf->initiator_id)) {
+	if (hold != NULL &&
+	    GUID_equal(&hold->initiator_id, &rf->initiator_id))
+	{
 		rsvd_fence_release(hold);
 	}
 }

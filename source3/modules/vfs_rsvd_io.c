@@ -94,8 +94,8 @@ static int rsvd_io_errno(NTSTATUS status)
  * the sense data and does not know that it was fenced.
  *
  * So the request of SMB2 itself is finished here, with the status, in place of
- * the VFS request that smbd waits for. This is what smbd's aio_pread_smb2_done()
- * and aio_pwrite_smb2_done() do when the VFS request is done, and it is all
+ * the VFS request that smbd waits for. This is what aio_pread_smb2_done() and
+ * aio_pwrite_smb2_done() of smbd do when the VFS request is done, and it is all
  * they do in case of an error. These points make it safe:
  *
  * - It runs from an immediate event. smbd has then returned from its _send()
