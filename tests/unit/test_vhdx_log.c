@@ -245,7 +245,7 @@ static void assert_log_is_empty(struct vhdx_memory *m)
 	assert_memory_equal(guid, zeros, 16);
 }
 
-static void data_descriptor_is_written_with_its_first_and_last_bytes(
+static void data_descriptor_is_written_with_first_and_last_bytes(
 	void **state)
 {
 	struct vhdx_memory *m = image_with_log(state);
@@ -935,7 +935,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			data_descriptor_is_written_with_its_first_and_last_bytes),
+			data_descriptor_is_written_with_first_and_last_bytes),
 		cmocka_unit_test(zero_descriptor_zeros_its_range_and_no_more),
 		cmocka_unit_test(later_entry_wins),
 		cmocka_unit_test(

@@ -182,7 +182,8 @@ static void do_write(struct world *w, struct user *user)
 	w->next_value += 1;
 	unit_begin(w, unit, w->next_value);
 	fill(buf, w->next_value);
-	assert_ok(vhdx_write(user->image, buf, sizeof(buf), block * BLOCK_SIZE));
+	assert_ok(vhdx_write(user->image, buf, sizeof(buf),
+			     block * BLOCK_SIZE));
 	unit->done = unit->num;
 }
 
@@ -392,7 +393,8 @@ static void do_cut(struct world *w)
 			struct vhdx_extent extent;
 			size_t k;
 
-			assert_ok(vhdx_map(image, i * BLOCK_SIZE, UNIT, &extent));
+			assert_ok(vhdx_map(image, i * BLOCK_SIZE, UNIT,
+					   &extent));
 			if (extent.kind == VHDX_EXTENT_FILE) {
 				continue;
 			}
