@@ -45,8 +45,10 @@
  *    I/O that others translated before is done (each user's entry in the
  *    record would say which generation it has seen), and the space is zeros
  *    again, flushed (punched).
- *  - -> PARTIALLY_PRESENT and bitmaps: 2.2.2 of the differencing image: the
- *    bit only after the payload, with a flush between.
+ *  - NOT_PRESENT -> PARTIALLY_PRESENT, and more bits in a bitmap: the bit says
+ *    that the payload is there, so it comes after the payload, with a flush
+ *    between; no new generation, as long as what is not mapped is looked up
+ *    again. PARTIALLY_PRESENT -> FULLY_PRESENT is the same.
  *  - a smaller or larger disk: the geometry is cached by everybody, so a new
  *    map_generation too.
  *
