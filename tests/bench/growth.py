@@ -154,8 +154,8 @@ def sizes(options):
             }
         return measure
     return table(options, 'size of the disk, blocks of 1 MiB; reads and '
-                 'writes in the first %siB, reads of all of it' % window(options),
-                 'size', [(size, point(size)) for size in names],
+                 'writes in the first %siB, reads of all of it'
+                 % window(options), 'size', [(size, point(size)) for size in names],
                  ['attach usec', 'read IOPS', 'write IOPS', 'all of it',
                   'smbd MiB'])
 
