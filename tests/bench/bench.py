@@ -102,10 +102,16 @@ def private_kib(pid):
                    if line.startswith('Private'))
 
 
-def load(arguments):
-    """Run load; what it says at the end, with the CPU time of its smbd."""
-    command = [os.path.join(os.environ['BUILD'], 'tests/bench/load')]
-    child = subprocess.Popen(command + arguments, stdin=subprocess.PIPE,
+def load(arguments, together=None):
+    """
+    Run load; what it says at the end, with the CPU time of its smbd.
+
+    Several that run at the same time pass the barrier *together*; they do
+    without a ramp, so that all they do is counted.
+    """
+    command = [os.path.join(os.environ['BUILD'], 'tests/bench/load'),
+               '--wait'] + arguments
+    child = subprocess.Popen(command, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, text=True)
     pid, before, result = None, 0, None
     for line in child.stdout:
@@ -113,7 +119,11 @@ def load(arguments):
         if event['event'] == 'connected':
             pid = serving_pid(event['port'])
             before = cpu_seconds(pid)
-        elif event['event'] == 'start':
+            if together:
+                together.wait()
+            child.stdin.write('\n')
+            child.stdin.flush()
+        elif event['event'] == 'start' and not together:
             before = cpu_seconds(pid)
         elif event['event'] == 'end':
             event['server_cpu_seconds'] = cpu_seconds(pid) - before
@@ -121,6 +131,8 @@ def load(arguments):
             result = event
             child.stdin.close()
     if child.wait() != 0 or result is None:
+        if together:
+            together.abort()
         sys.exit('bench: load %s failed' % shlex.join(arguments))
     del result['event']
     return result

@@ -12,6 +12,7 @@ import concurrent.futures
 import os
 import statistics
 import subprocess
+import threading
 
 import bench
 
@@ -33,21 +34,24 @@ def fill(options, name):
                 '--operations=%d' % bench.mebibytes(size)])
 
 
-def run_load(options, name, read_percent, depth, *more):
+def arguments_of(options, name, read_percent, depth, *more):
     arguments = ['--path=' + name, '--read-percent=%d' % read_percent,
                  '--queue-depth=%d' % depth,
                  '--seconds=%g' % options.seconds, *more]
     if not any(argument.startswith('--size=') for argument in more):
         arguments.append('--size=' + window(options))
-    return bench.load(arguments)
+    return arguments
 
 
 def together(options, name, read_percent, depth, number):
     """Several initiators at the same time; one result for all of them."""
+    barrier = threading.Barrier(number)
     with concurrent.futures.ThreadPoolExecutor(number) as pool:
         results = list(pool.map(
-            lambda seed: run_load(options, name, read_percent, depth,
-                                  '--seed=%d' % seed), range(number)))
+            lambda seed: bench.load(
+                arguments_of(options, name, read_percent, depth,
+                             '--ramp=0', '--seed=%d' % seed), barrier),
+            range(number)))
     return {
         'iops': sum(result['iops'] for result in results),
         'server_cpu_usec': 1e6 * sum(result['server_cpu_seconds']
@@ -57,7 +61,8 @@ def together(options, name, read_percent, depth, number):
 
 
 def alone(options, name, read_percent, depth, *more):
-    result = run_load(options, name, read_percent, depth, *more)
+    result = bench.load(arguments_of(options, name, read_percent, depth,
+                                     *more))
     return {
         'iops': result['iops'],
         'server_cpu_usec': 1e6 * result['server_cpu_seconds']
@@ -117,7 +122,7 @@ def initiators(options):
 
 
 def registrants(options):
-    numbers = [0, 2] if options.quick else [0, 1, 10, 100, 1000]
+    numbers = [0, 2] if options.quick else [0, 1, 10, 100, 250]
     for number in numbers:
         image('registered%d.vhdx' % number, '--size=1G')
         fill(options, 'registered%d.vhdx' % number)
@@ -155,7 +160,8 @@ def sizes(options):
         return measure
     return table(options, 'size of the disk, blocks of 1 MiB; reads and '
                  'writes in the first %siB, reads of all of it'
-                 % window(options), 'size', [(size, point(size)) for size in names],
+                 % window(options), 'size',
+                 [(size, point(size)) for size in names],
                  ['attach usec', 'read IOPS', 'write IOPS', 'all of it',
                   'smbd MiB'])
 

@@ -14,7 +14,8 @@
  *   {"event": "start"}			from here on it counts
  *   {"event": "end", ...}		the result
  *
- * After that the connection stays until stdin is closed: the caller can read
+ * With --wait it goes on after the first of these only when it is sent a line.
+ * After the last the connection stays until stdin is closed: the caller can read
  * what the server's process has used up.
  *
  * How to reach the server is taken from the environment of ./waf selftest.
@@ -38,6 +39,7 @@ struct load_options {
 	char *pattern;
 	int read_percent;
 	int registrants;
+	int wait;
 	char *seconds;
 	char *ramp_seconds;
 	char *operations;
@@ -566,6 +568,8 @@ int main(int argc, const char *argv[])
 		  "how long to count (default: 1)", "S" },
 		{ "ramp", 0, POPT_ARG_STRING, &options.ramp_seconds, 0,
 		  "how long before it counts (default: 0.2)", "S" },
+		{ "wait", 0, POPT_ARG_NONE, &options.wait, 0,
+		  "for a line on stdin, when connected", NULL },
 		{ "operations", 0, POPT_ARG_STRING, &options.operations, 0,
 		  "do N of them, whatever time it takes", "N" },
 		{ "seed", 0, POPT_ARG_INT, &options.seed, 0,
@@ -607,6 +611,11 @@ int main(int argc, const char *argv[])
 	}
 
 	status = load_connect(load, &options);
+	if (NT_STATUS_IS_OK(status) && options.wait) {
+		while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n') {
+			/* Not yet. */
+		}
+	}
 	if (NT_STATUS_IS_OK(status)) {
 		status = load_open(load, &options);
 	}
