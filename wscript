@@ -9,12 +9,12 @@ Everything is found by where it is, so that a new file needs no line here:
   modules/<part>/*.c              one static library a part
   source3/librsvd/*.c             librsvd.so.1
   source3/modules/vfs_rsvd*.c     rsvd.so
-  source3/nbdkit/*.c              nbdkit-rsvd-plugin.so
   source3/utils/*.c               one program a file; <name>_*.c join <name>.c
   source3/rsvd_sg/                rsvd_sg_local.so, to be preloaded
   tests/unit/test_*.c             one cmocka program a file
   tests/{selftest,bench,...}/*.c  one program a file, with librsvd
   tests/crash/test_*.c            one program a file, with crash_*.c
+  tests/fuzz/fuzz_*.c             one libFuzzer target a file (--fuzz)
 
 Samba's headers come from its configured source tree, its libraries are those
 that are installed: both of the same version, which buildtools/samba_tree.py
@@ -56,12 +56,16 @@ SAMBA_LIBRARIES = '''
 
 WARNINGS = '-Wall -Wextra -Werror -Wno-unused-parameter'.split()
 
+CLANG = ['clang'] + ['clang-%d' % version for version in range(22, 13, -1)]
+
 SANITIZE = '-fsanitize=address,undefined -fno-sanitize-recover=undefined ' \
            '-fno-omit-frame-pointer'
 
 
 def options(opt):
     opt.load('compiler_c')
+    opt.add_option('--fuzz', action='store_true', default=False,
+                   help='tests/fuzz, by clang, into build/fuzz')
     opt.add_option('--sanitize', action='store_true', default=False,
                    help='with ASan and UBSan, into build/sanitize: '
                         'everything that runs outside smbd')
@@ -110,9 +114,6 @@ def configure(conf):
                     'jansson', 'gnutls']:
         conf.check_cfg(package=package, args='--cflags --libs',
                        uselib_store=package)
-    # Without it there is no plugin.
-    conf.check_cfg(package='nbdkit', variables=['plugindir'],
-                   args='--cflags', uselib_store='nbdkit', mandatory=False)
 
     env.LIB_samba = [':' + lib for lib in
                      (find_library(cache, n) for n in SAMBA_LIBRARIES) if lib]
@@ -138,15 +139,36 @@ def configure(conf):
     conf.env.append_value('CFLAGS', SANITIZE.split())
     conf.env.append_value('LINKFLAGS', SANITIZE.split())
     conf.env.SANITIZE = True
+    conf.setenv('fuzz', default)
+    configure_fuzz(conf)
     conf.setenv('default', default)
     conf.setenv('')
+
+
+def configure_fuzz(conf):
+    """libFuzzer comes with clang; without it there is no fuzzing."""
+    clang = conf.find_program(CLANG, var='CLANG', msg='clang',
+                              mandatory=False)
+    if not clang:
+        return
+    conf.env.CC = conf.env.LINK_CC = clang
+    conf.env.append_value('CFLAGS', ['-O1', '-w'] + SANITIZE.split()
+                          + ['-fsanitize=fuzzer-no-link'])
+    conf.env.append_value('LINKFLAGS', SANITIZE.split()
+                          + ['-fsanitize=fuzzer'])
+    conf.env.FUZZ = conf.check_cc(
+        fragment='int LLVMFuzzerTestOneInput(const char *data, long size);\n'
+                 'int LLVMFuzzerTestOneInput(const char *data, long size)\n'
+                 '{ return 0; }\n',
+        msg='Checking for libFuzzer', mandatory=False)
 
 
 def variant_of(context):
     class variant_context(context):
         @property
         def variant(self):
-            return 'sanitize' if Options.options.sanitize else 'default'
+            return ('fuzz' if Options.options.fuzz else
+                    'sanitize' if Options.options.sanitize else 'default')
     variant_context.cmd = context.cmd
     return variant_context
 
@@ -160,10 +182,15 @@ Configure.autoconfig = True
 
 
 def build(bld):
+    if bld.variant == 'fuzz' and not bld.env.FUZZ:
+        return
     build_idl(bld)
     engine = build_engine(bld)
+    if bld.variant == 'fuzz':
+        build_cmdline(bld)
+        build_fuzz(bld, engine, build_unit_helpers(bld, engine))
+        return
     build_library(bld)
-    build_nbdkit(bld)
     build_cmdline(bld)
     build_programs(bld, engine)
     build_unit_tests(bld, engine)
@@ -280,22 +307,6 @@ def build_library(bld):
         VERSION=VERSION)
 
 
-def build_nbdkit(bld):
-    source = sources(bld, 'source3/nbdkit/nbdkit_rsvd*.c')
-    if not bld.env.nbdkit_plugindir or bld.env.SANITIZE:
-        return
-    plugin = bld.shlib(
-        target='nbdkit/nbdkit-rsvd-plugin', name='nbdkit_rsvd',
-        source=source, includes=includes(bld), cflags=WARNINGS,
-        use=['librsvd', 'nbdkit', 'samba', 'tevent', 'talloc'],
-        # nbdkit_error() and the like are nbdkit's own.
-        linkflags=version_script(bld, 'source3/nbdkit/nbdkit_rsvd.map')
-        + ['-Wl,-z,undefs'],
-        rpath=rpath(bld, 'nbdkit/nbdkit-rsvd-plugin'),
-        install_path=bld.env.nbdkit_plugindir)
-    plugin.env.cshlib_PATTERN = '%s.so'
-
-
 def build_program(bld, source, target, uses, install_path=None):
     bld.program(target=target, name=os.path.basename(target), source=source,
                 includes=includes(bld), cflags=WARNINGS,
@@ -331,18 +342,32 @@ def build_programs(bld, engine):
                       + os.path.splitext(source.name)[0], engine)
 
 
-def build_unit_tests(bld, engine):
+def build_fuzz(bld, engine, uses):
+    helpers = sources(bld, 'tests/fuzz/fuzz_image.c')
+    helpers += sources(bld, 'tests/crash/crash_file.c')
+    for source in sources(bld, 'tests/fuzz/fuzz_*.c'):
+        if source not in helpers:
+            build_program(bld, helpers + [source], 'tests/fuzz/'
+                          + os.path.splitext(source.name)[0],
+                          uses + engine)
+
+
+def build_unit_helpers(bld, engine):
     helpers = sources(bld, 'tests/unit/*.c')
     helpers = [n for n in helpers if not n.name.startswith('test_')]
     if helpers:
         bld.stlib(target='tests/unit/helpers', name='unit_helpers',
                   source=helpers, includes=includes(bld), cflags=WARNINGS,
                   use=engine + ['cmocka', 'samba'])
+    return ['unit_helpers'] if helpers else []
+
+
+def build_unit_tests(bld, engine):
+    helpers = build_unit_helpers(bld, engine)
     for source in sources(bld, 'tests/unit/test_*.c'):
         build_program(bld, [source], 'tests/unit/'
                       + os.path.splitext(source.name)[0],
-                      (['unit_helpers'] if helpers else [])
-                      + engine + ['cmocka'])
+                      helpers + engine + ['cmocka'])
 
 
 def build_rsvd_sg(bld, engine):

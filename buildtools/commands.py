@@ -32,6 +32,8 @@ usage: ./waf COMMAND [options]
   demo         two initiators share one disk, step by step
   bench        what the module costs; --help tells the options
   soak         kills and power cuts for an hour; --help tells the options
+  fuzz [--seconds=N] [TARGET...]
+               let libFuzzer look for what crashes us
   graft DIR    put the module into the Samba source tree DIR
   clean        remove what was compiled, not Samba's source
 
@@ -81,10 +83,12 @@ def is_configured():
         return False
 
 
-def build(sanitize=False):
+def build(sanitize=False, fuzz=False):
     waf(['build'])
     if sanitize:
         waf(['build', '--sanitize'])
+    if fuzz:
+        waf(['build', '--fuzz'])
 
 
 def harness(script, arguments):
@@ -115,7 +119,9 @@ def do_install(arguments):
 
 def do_test(arguments):
     if not {'-h', '--help'} & set(arguments):
-        build('--sanitize' in arguments)
+        names = [name for name in arguments if not name.startswith('-')]
+        build('--sanitize' in arguments,
+              not names or any('fuzz' in name for name in names))
     harness('runner.py', arguments)
 
 
@@ -161,6 +167,14 @@ def do_soak(arguments):
     os.execv(sys.executable, [sys.executable, '-B', soak] + arguments)
 
 
+def do_fuzz(arguments):
+    if not {'-h', '--help'} & set(arguments):
+        waf(['build', '--fuzz'])
+    sys.stdout.flush()
+    fuzz = os.path.join(TOP, 'tests/fuzz/fuzz.py')
+    os.execv(sys.executable, [sys.executable, '-B', fuzz] + arguments)
+
+
 def do_graft(arguments):
     if len(arguments) != 1:
         sys.exit('usage: ./waf graft DIR')
@@ -175,7 +189,8 @@ def do_clean(arguments):
 NEEDS_NO_SAMBA = {'graft': do_graft, 'clean': do_clean}
 NEEDS_SAMBA = {'setup': do_setup, 'build': do_build, 'install': do_install,
                'test': do_test, 'selftest': do_selftest, 'demo': do_demo,
-               'bench': do_bench, 'soak': do_soak}
+               'bench': do_bench, 'soak': do_soak,
+               'fuzz': do_fuzz}
 
 
 def main(arguments):

@@ -181,9 +181,18 @@ void crash_file_write(struct crash_file *file, const uint8_t *data,
 		abort();
 	}
 	while (length > 0) {
-		size_t skip = offset % CRASH_PAGE;
-		size_t n = MIN(length, CRASH_PAGE - skip);
+		uint64_t skip = offset % CRASH_PAGE;
+		uint64_t n = MIN(length, CRASH_PAGE - skip);
+		uint64_t in_group = offset % (GROUP * CRASH_PAGE);
 
+		if (data == NULL &&
+		    file->groups[offset / (GROUP * CRASH_PAGE)] == NULL) {
+			/* Holes can be large. */
+			n = MIN(length, GROUP * CRASH_PAGE - in_group);
+			offset += n;
+			length -= n;
+			continue;
+		}
 		page_write(file, data, offset / CRASH_PAGE, skip, n);
 		if (data != NULL) {
 			data += n;
