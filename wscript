@@ -9,6 +9,7 @@ Everything is found by where it is, so that a new file needs no line here:
   modules/<part>/*.c              one static library a part
   source3/librsvd/*.c             librsvd.so.1
   source3/modules/vfs_rsvd*.c     rsvd.so
+  source3/nbdkit/*.c              nbdkit-rsvd-plugin.so
   source3/utils/*.c               one program a file; <name>_*.c join <name>.c
   source3/rsvd_sg/                rsvd_sg_local.so, to be preloaded
   tests/unit/test_*.c             one cmocka program a file
@@ -114,6 +115,9 @@ def configure(conf):
                     'jansson', 'gnutls']:
         conf.check_cfg(package=package, args='--cflags --libs',
                        uselib_store=package)
+    # Without it there is no plugin.
+    conf.check_cfg(package='nbdkit', variables=['plugindir'],
+                   args='--cflags', uselib_store='nbdkit', mandatory=False)
 
     env.LIB_samba = [':' + lib for lib in
                      (find_library(cache, n) for n in SAMBA_LIBRARIES) if lib]
@@ -191,6 +195,7 @@ def build(bld):
         build_fuzz(bld, engine, build_unit_helpers(bld, engine))
         return
     build_library(bld)
+    build_nbdkit(bld)
     build_cmdline(bld)
     build_programs(bld, engine)
     build_unit_tests(bld, engine)
@@ -305,6 +310,22 @@ def build_library(bld):
         target='lib/librsvd.pc', install_path='${LIBDIR}/pkgconfig',
         LIBDIR=bld.env.LIBDIR, INCLUDEDIR=bld.env.INCLUDEDIR,
         VERSION=VERSION)
+
+
+def build_nbdkit(bld):
+    source = sources(bld, 'source3/nbdkit/nbdkit_rsvd*.c')
+    if not bld.env.nbdkit_plugindir or bld.env.SANITIZE:
+        return
+    plugin = bld.shlib(
+        target='nbdkit/nbdkit-rsvd-plugin', name='nbdkit_rsvd',
+        source=source, includes=includes(bld), cflags=WARNINGS,
+        use=['librsvd', 'nbdkit', 'samba', 'tevent', 'talloc'],
+        # nbdkit_error() and the like are nbdkit's own.
+        linkflags=version_script(bld, 'source3/nbdkit/nbdkit_rsvd.map')
+        + ['-Wl,-z,undefs'],
+        rpath=rpath(bld, 'nbdkit/nbdkit-rsvd-plugin'),
+        install_path=bld.env.nbdkit_plugindir)
+    plugin.env.cshlib_PATTERN = '%s.so'
 
 
 def build_program(bld, source, target, uses, install_path=None):
