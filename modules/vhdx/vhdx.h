@@ -182,4 +182,23 @@ struct vhdx_check_report {
 NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		    struct vhdx_check_report **report);
 
+struct vhdx_repair_report {
+	struct vhdx_check_finding *fixed;
+	size_t num_fixed;
+	struct vhdx_check_report *left;	/* what vhdx_check() says after it */
+};
+
+/**
+ * Put right what can be without guessing: see vhdx_repair.c for what that is.
+ * An image that is right already is not written to.
+ *
+ * @param[in]  shared  who may use it, NULL when the caller knows that nobody
+ *                     does
+ * @return NT_STATUS_OK                 whatever is left
+ *         NT_STATUS_SHARING_VIOLATION  somebody writes the image
+ */
+NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		     struct vhdx_shared *shared,
+		     struct vhdx_repair_report **report);
+
 #endif /* _VHDX_H_ */

@@ -120,16 +120,11 @@ static NTSTATUS reservation_drop(struct vhdx *image, uint64_t keep_end,
 {
 	uint64_t end = MAX(image->used_end, keep_end);
 	NTSTATUS status;
-	size_t i;
 
 	if (image->used_end == 0 || image->geometry.leave_blocks_allocated) {
 		return NT_STATUS_OK;
 	}
-	end = MAX(end, image->log.offset + image->log.length);
-	for (i = 0; i < image->num_regions; i++) {
-		end = MAX(end, image->regions[i].offset +
-			       image->regions[i].length);
-	}
+	end = MAX(end, vhdx_region_end(image));
 	if (end >= *size) {
 		return NT_STATUS_OK;
 	}

@@ -199,6 +199,26 @@ NTSTATUS vhdx_header_load(struct vhdx *image, struct vhdx_findings *findings)
 	return NT_STATUS_OK;
 }
 
+bool vhdx_header_bad_copy(struct vhdx *image, unsigned *copy)
+{
+	uint8_t buf[VHDX_HEADER_SIZE];
+	const char *field = NULL;
+	bool valid[2];
+	NTSTATUS status;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		status = vhdx_file_read(image->storage, buf, sizeof(buf),
+					VHDX_HEADER_OFFSET(i));
+		if (!NT_STATUS_IS_OK(status)) {
+			return false;
+		}
+		valid[i] = header_fault(buf, &field) == NULL;
+	}
+	*copy = valid[0] ? 1 : 0;
+	return valid[0] != valid[1];
+}
+
 NTSTATUS vhdx_header_write(struct vhdx *image, struct vhdx_state *state)
 {
 	uint8_t buf[VHDX_HEADER_SIZE];

@@ -53,7 +53,7 @@ NTSTATUS vhdx_load(struct vhdx *image, bool with_log,
  * What the log says goes to the file. Until all of that is flushed the
  * headers go on naming the log, so that it can be done again.
  */
-static NTSTATUS log_empty(struct vhdx *image, struct vhdx_state *state)
+NTSTATUS vhdx_log_empty(struct vhdx *image, struct vhdx_state *state)
 {
 	NTSTATUS status;
 
@@ -104,7 +104,7 @@ static NTSTATUS open_first(struct vhdx *image, struct vhdx_state *state)
 	state->file_write_guid = image->header.file_write_guid;
 	state->data_write_guid = image->header.data_write_guid;
 	if (image->overlay != NULL) {
-		status = log_empty(image, state);
+		status = vhdx_log_empty(image, state);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}

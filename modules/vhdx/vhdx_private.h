@@ -161,9 +161,19 @@ NTSTATUS vhdx_header_write(struct vhdx *image, struct vhdx_state *state);
 /* Both copies, each flushed: MS-VHDX 2.2.2.1 in one go. */
 NTSTATUS vhdx_header_write_both(struct vhdx *image, struct vhdx_state *state);
 
+/* The copy that is not valid, if the other one is */
+bool vhdx_header_bad_copy(struct vhdx *image, unsigned *copy);
+
 /* vhdx_region.c */
 
 NTSTATUS vhdx_region_load(struct vhdx *image, struct vhdx_findings *findings);
+/* Where the last structure ends that is not a block */
+uint64_t vhdx_region_end(const struct vhdx *image);
+/*
+ * Write the copy of the region table that is not valid again from the other
+ * one, flushed; NT_STATUS_NOT_FOUND if that is not how it is.
+ */
+NTSTATUS vhdx_region_restore(struct vhdx *image, unsigned *copy);
 /* The structure that has bytes of the range, or NULL */
 const char *vhdx_region_overlap(const struct vhdx *image, uint64_t offset,
 				uint64_t length);
@@ -359,6 +369,8 @@ uint64_t vhdx_unique_number(void);
 /* Everything but the BAT's entries and the users; changes nothing. */
 NTSTATUS vhdx_load(struct vhdx *image, bool with_log,
 		   struct vhdx_findings *findings);
+/* Replay the log in the file; the state has the headers as they are. */
+NTSTATUS vhdx_log_empty(struct vhdx *image, struct vhdx_state *state);
 bool vhdx_range_is_valid(const struct vhdx *image, uint64_t offset,
 			 uint64_t length);
 

@@ -244,3 +244,56 @@ NTSTATUS vhdx_region_load(struct vhdx *image, struct vhdx_findings *findings)
 	}
 	return NT_STATUS_OK;
 }
+
+uint64_t vhdx_region_end(const struct vhdx *image)
+{
+	uint64_t end = image->log.offset + image->log.length;
+	size_t i;
+
+	for (i = 0; i < image->num_regions; i++) {
+		end = MAX(end, image->regions[i].offset +
+			       image->regions[i].length);
+	}
+	return end;
+}
+
+NTSTATUS vhdx_region_restore(struct vhdx *image, unsigned *copy)
+{
+	uint8_t *bufs = NULL;
+	const char *field = NULL;
+	bool valid[2];
+	NTSTATUS status = NT_STATUS_OK;
+	unsigned i;
+
+	bufs = talloc_size(image, 2 * VHDX_REGION_TABLE_SIZE);
+	if (bufs == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	for (i = 0; i < 2; i++) {
+		uint8_t *buf = bufs + i * VHDX_REGION_TABLE_SIZE;
+
+		status = vhdx_file_read(image->storage, buf,
+					VHDX_REGION_TABLE_SIZE,
+					VHDX_REGION_TABLE_OFFSET(i));
+		if (!NT_STATUS_IS_OK(status)) {
+			goto done;
+		}
+		valid[i] = table_fault(buf, &field) == NULL;
+	}
+	if (valid[0] == valid[1]) {
+		/* Which of two that are valid and differ is right? */
+		status = NT_STATUS_NOT_FOUND;
+		goto done;
+	}
+	*copy = valid[0] ? 1 : 0;
+	status = vhdx_file_write(image->storage,
+				 bufs + (1 - *copy) * VHDX_REGION_TABLE_SIZE,
+				 VHDX_REGION_TABLE_SIZE,
+				 VHDX_REGION_TABLE_OFFSET(*copy));
+	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_file_flush(image->storage);
+	}
+done:
+	TALLOC_FREE(bufs);
+	return status;
+}

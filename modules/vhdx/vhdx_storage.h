@@ -69,4 +69,15 @@ struct vhdx_storage {
 int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
 			    struct vhdx_storage **storage);
 
+/**
+ * Make sure that nobody else of this machine has the file open, in whatever
+ * way, and that who opens it now waits until *storage* is freed (at most for
+ * /proc/sys/fs/lease-break-time): fcntl(2), F_SETLEASE. A file system without
+ * leases is taken at its user's word.
+ *
+ * @return 0, EAGAIN when somebody has it open, EACCES when the caller neither
+ *         owns the file nor has CAP_LEASE and so cannot know
+ */
+int vhdx_storage_posix_exclusive(struct vhdx_storage *storage);
+
 #endif /* _VHDX_STORAGE_H_ */

@@ -6,6 +6,7 @@
 
 #include "replace.h"
 #include "system/filesys.h"
+#include "system/wait.h"
 #include <sys/stat.h>
 #include "lib/pthreadpool/pthreadpool_tevent.h"
 #include "modules/vhdx/vhdx_storage.h"
@@ -275,5 +276,20 @@ int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
 	};
 	talloc_set_destructor(posix, posix_storage_destructor);
 	*storage = &posix->storage;
+	return 0;
+}
+
+int vhdx_storage_posix_exclusive(struct vhdx_storage *storage)
+{
+#ifdef F_SETLEASE
+	struct posix_storage *posix = storage->private_data;
+
+	/* Told when somebody wants it, but not by a signal that kills. */
+	fcntl(posix->fd, F_SETSIG, SIGURG);
+	if (fcntl(posix->fd, F_SETLEASE, F_WRLCK) == -1 && errno != EINVAL &&
+	    errno != EOPNOTSUPP && errno != ENOSYS) {
+		return errno;
+	}
+#endif
 	return 0;
 }

@@ -132,6 +132,46 @@ struct rsvdctl_local {
 	struct vhdx *image;
 };
 
+/*
+ * A file to be written to must be nobody else's meanwhile, or smbd and we
+ * would each go by what the other changes.
+ */
+static struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
+						  const char *path,
+						  bool writable)
+{
+	struct vhdx_storage *storage = NULL;
+	int err;
+
+	err = vhdx_storage_posix_open(ctl->mem_ctx, path,
+				      writable ? O_RDWR : O_RDONLY, &storage);
+	if (err != 0) {
+		rsvdctl_error(ctl, "cannot open %s: %s", path, strerror(err));
+		return NULL;
+	}
+	if (!writable) {
+		return storage;
+	}
+	err = vhdx_storage_posix_exclusive(storage);
+	switch (err) {
+	case 0:
+		return storage;
+	case EAGAIN:
+		rsvdctl_error(ctl, "%s is in use", path);
+		break;
+	case EACCES:
+		rsvdctl_error(ctl, "only the owner of %s and root can tell "
+			      "whether it is in use", path);
+		break;
+	default:
+		rsvdctl_error(ctl, "cannot tell whether %s is in use: %s",
+			      path, strerror(err));
+		break;
+	}
+	TALLOC_FREE(storage);
+	return NULL;
+}
+
 static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
 						 const char *path,
 						 bool writable)
@@ -139,21 +179,18 @@ static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
 	struct rsvdctl_local *local = NULL;
 	char *reason = NULL;
 	NTSTATUS status;
-	int err;
 
 	local = talloc_zero(ctl->mem_ctx, struct rsvdctl_local);
 	if (local == NULL) {
 		rsvdctl_error(ctl, "out of memory");
 		return NULL;
 	}
-	err = vhdx_storage_posix_open(local, path,
-				      writable ? O_RDWR : O_RDONLY,
-				      &local->storage);
-	if (err != 0) {
-		rsvdctl_error(ctl, "cannot open %s: %s", path, strerror(err));
+	local->storage = rsvdctl_local_storage(ctl, path, writable);
+	if (local->storage == NULL) {
 		TALLOC_FREE(local);
 		return NULL;
 	}
+	talloc_steal(local, local->storage);
 	status = vhdx_open(local, local->storage, NULL,
 			   writable ? 0 : VHDX_OPEN_READ_ONLY, &local->image,
 			   &reason);
@@ -319,16 +356,36 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
  * check
  */
 
+static int check_repair;
+
 static struct poptOption check_options[] = {
+	{
+		.longName = "repair",
+		.argInfo = POPT_ARG_NONE,
+		.arg = &check_repair,
+		.descrip = "Put right what can be without guessing",
+	},
 	RSVDCTL_OPTION_JSON,
 	POPT_TABLEEND
 };
 
-static json_t *rsvdctl_check_json(const char *path,
-				  const struct vhdx_check_report *report,
-				  size_t num_errors)
+static size_t check_num_errors(const struct vhdx_check_report *report)
+{
+	size_t num_errors = 0;
+	size_t i;
+
+	for (i = 0; i < report->num_findings; i++) {
+		num_errors += report->findings[i].is_error ? 1 : 0;
+	}
+	return num_errors;
+}
+
+static json_t *check_json(const char *path,
+			  const struct vhdx_check_report *report,
+			  const struct vhdx_repair_report *repair)
 {
 	json_t *findings = json_array();
+	json_t *json = NULL;
 	size_t i;
 
 	for (i = 0; i < report->num_findings; i++) {
@@ -341,15 +398,54 @@ static json_t *rsvdctl_check_json(const char *path,
 			"field", f->field,
 			"rule", f->rule));
 	}
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}",
+	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}",
 			 "image", path,
-			 "errors", (json_int_t)num_errors,
+			 "errors", (json_int_t)check_num_errors(report),
 			 "leaked-bytes", (json_int_t)report->leaked_bytes,
 			 "blocks", (json_int_t)report->num_blocks,
 			 "allocated-blocks",
 			 (json_int_t)report->num_allocated_blocks,
 			 "file-size", (json_int_t)report->file_size,
 			 "findings", findings);
+	if (repair == NULL) {
+		return json;
+	}
+	findings = json_array();
+	for (i = 0; i < repair->num_fixed; i++) {
+		const struct vhdx_check_finding *f = &repair->fixed[i];
+
+		json_array_append_new(findings, json_pack(
+			"{s:s, s:s, s:s}",
+			"structure", f->structure,
+			"field", f->field,
+			"what", f->rule));
+	}
+	json_object_set_new(json, "fixed", findings);
+	return json;
+}
+
+static void check_print(const char *path,
+			const struct vhdx_check_report *report,
+			const struct vhdx_repair_report *repair)
+{
+	size_t i;
+
+	for (i = 0; repair != NULL && i < repair->num_fixed; i++) {
+		const struct vhdx_check_finding *f = &repair->fixed[i];
+
+		printf("fixed: %s: %s: %s\n", f->structure, f->field,
+		       f->rule);
+	}
+	for (i = 0; i < report->num_findings; i++) {
+		const struct vhdx_check_finding *f = &report->findings[i];
+
+		printf("%s: %s: %s: %s\n", f->is_error ? "error" : "note",
+		       f->structure, f->field, f->rule);
+	}
+	printf("%s: %zu errors, %"PRIu64" bytes leaked, "
+	       "%"PRIu64" of %"PRIu64" blocks allocated\n",
+	       path, check_num_errors(report), report->leaked_bytes,
+	       report->num_allocated_blocks, report->num_blocks);
 }
 
 static int rsvdctl_check_run(struct rsvdctl *ctl)
@@ -357,52 +453,43 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 	const char *path = poptGetArg(ctl->pc);
 	struct vhdx_storage *storage = NULL;
 	struct vhdx_check_report *report = NULL;
-	size_t num_errors = 0;
-	size_t i;
+	struct vhdx_repair_report *repair = NULL;
 	NTSTATUS status;
-	int err;
+	int ret;
 
 	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one file to check");
 	}
-	err = vhdx_storage_posix_open(ctl->mem_ctx, path, O_RDONLY, &storage);
-	if (err != 0) {
-		return rsvdctl_error(ctl, "cannot open %s: %s", path,
-				     strerror(err));
+	storage = rsvdctl_local_storage(ctl, path, check_repair);
+	if (storage == NULL) {
+		return RSVDCTL_FAILED;
 	}
-	status = vhdx_check(ctl->mem_ctx, storage, &report);
-	if (!NT_STATUS_IS_OK(status)) {
-		return rsvdctl_nterror(ctl, status, "cannot check %s", path);
-	}
-
-	for (i = 0; i < report->num_findings; i++) {
-		if (report->findings[i].is_error) {
-			num_errors += 1;
+	if (check_repair) {
+		status = vhdx_repair(ctl->mem_ctx, storage, NULL, &repair);
+		if (!NT_STATUS_IS_OK(status)) {
+			return rsvdctl_nterror(ctl, status,
+					       "cannot repair %s", path);
+		}
+		report = repair->left;
+	} else {
+		status = vhdx_check(ctl->mem_ctx, storage, &report);
+		if (!NT_STATUS_IS_OK(status)) {
+			return rsvdctl_nterror(ctl, status, "cannot check %s",
+					       path);
 		}
 	}
 
 	if (ctl->json) {
-		err = rsvdctl_print_json(ctl, rsvdctl_check_json(path, report,
-								 num_errors));
-		if (err != RSVDCTL_OK) {
-			return err;
+		ret = rsvdctl_print_json(ctl, check_json(path, report,
+							 repair));
+		if (ret != RSVDCTL_OK) {
+			return ret;
 		}
 	} else {
-		for (i = 0; i < report->num_findings; i++) {
-			const struct vhdx_check_finding *f =
-				&report->findings[i];
-
-			printf("%s: %s: %s: %s\n",
-			       f->is_error ? "error" : "note", f->structure,
-			       f->field, f->rule);
-		}
-		printf("%s: %zu errors, %"PRIu64" bytes leaked, "
-		       "%"PRIu64" of %"PRIu64" blocks allocated\n",
-		       path, num_errors, report->leaked_bytes,
-		       report->num_allocated_blocks, report->num_blocks);
+		check_print(path, report, repair);
 	}
 
-	if (num_errors > 0) {
+	if (check_num_errors(report) > 0) {
 		return RSVDCTL_CHECK_ERRORS;
 	}
 	if (report->leaked_bytes > 0) {
@@ -414,7 +501,7 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 struct rsvdctl_command rsvdctl_check = {
 	.name = "check",
 	.args = "FILE",
-	.summary = "look for errors in an image",
+	.summary = "look for errors in an image, and repair it",
 	.options = check_options,
 	.run = rsvdctl_check_run,
 };

@@ -200,6 +200,33 @@ check_ends_as_qemu_img_does()
 	exits_with 1 "$rsvdctl" check "$tmp/none.vhdx"
 }
 
+repair_says_what_it_did()
+{
+	cp "$image" "$tmp/repair.vhdx" &&
+	# One header, and a MiB that nothing says is used
+	printf '\377' | dd of="$tmp/repair.vhdx" bs=1 seek=65600 \
+		conv=notrunc &&
+	truncate -s +1M "$tmp/repair.vhdx" &&
+	exits_with 3 "$rsvdctl" check "$tmp/repair.vhdx" &&
+	exits_with 0 "$rsvdctl" check --repair "$tmp/repair.vhdx" \
+		>"$tmp/fixed" &&
+	grep 'fixed: headers: copies: header 1 written' "$tmp/fixed" &&
+	grep 'fixed: file: size: 1048576 bytes' "$tmp/fixed" &&
+	exits_with 0 "$rsvdctl" check --repair --json "$tmp/repair.vhdx" \
+		>"$tmp/fixed" &&
+	grep '"fixed": \[\]' "$tmp/fixed"
+}
+
+image_in_use_is_not_written_to()
+{
+	cp "$image" "$tmp/used.vhdx" &&
+	says "is in use" "$rsvdctl" check --repair "$tmp/used.vhdx" \
+		3<"$tmp/used.vhdx" &&
+	head -c 4096 /dev/zero >"$tmp/zeros" &&
+	says "is in use" "$rsvdctl" write --input="$tmp/zeros" \
+		"$tmp/used.vhdx" 3<"$tmp/used.vhdx"
+}
+
 # As another initiator than this machine.
 other=2e5e0c2c-0000-4000-8000-00000000000b
 
@@ -408,6 +435,8 @@ check "scsi sends and gets files" scsi_sends_and_gets_files
 check "errors name what failed and why" errors_name_what_failed_and_why
 check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
+check "repair says what it did" repair_says_what_it_did
+check "an image in use is not written to" image_in_use_is_not_written_to
 check "reservations are shown with who holds them" \
 	reservations_are_shown_with_who_holds_them
 check "register takes the old key into account" \
