@@ -26,6 +26,8 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_scsi,
 	&rsvdctl_reservations,
 	&rsvdctl_bench,
+	&rsvdctl_status,
+	&rsvdctl_forget,
 };
 
 /*
@@ -226,6 +228,16 @@ static int rsvdctl_run(struct rsvdctl *ctl, struct rsvdctl_command *command,
 		POPT_COMMON_CREDENTIALS
 		POPT_TABLEEND
 	};
+	struct poptOption server_options[] = {
+		POPT_AUTOHELP
+		{
+			.argInfo = POPT_ARG_INCLUDE_TABLE,
+			.arg = command->options,
+			.descrip = "Options:",
+		},
+		POPT_COMMON_SAMBA
+		POPT_TABLEEND
+	};
 	char *name = NULL;
 	int opt;
 
@@ -239,6 +251,9 @@ static int rsvdctl_run(struct rsvdctl *ctl, struct rsvdctl_command *command,
 	if (command->remote) {
 		ctl->pc = samba_popt_get_context("rsvdctl", argc, argv,
 						 remote_options, 0);
+	} else if (command->server) {
+		ctl->pc = samba_popt_get_context("rsvdctl", argc, argv,
+						 server_options, 0);
 	} else {
 		ctl->pc = poptGetContext("rsvdctl", argc, argv, local_options,
 					 0);
@@ -304,7 +319,7 @@ int main(int argc, const char **argv)
 		return RSVDCTL_FAILED;
 	}
 
-	if (rsvdctl_commands[i]->remote &&
+	if ((rsvdctl_commands[i]->remote || rsvdctl_commands[i]->server) &&
 	    !samba_cmdline_init(frame, SAMBA_CMDLINE_CONFIG_CLIENT, false)) {
 		fprintf(stderr, "rsvdctl: cannot set up Samba's command line "
 			"library\n");

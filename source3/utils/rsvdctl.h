@@ -37,6 +37,7 @@ struct rsvdctl_command {
 	const char *summary;
 	struct poptOption *options;	/* of its own */
 	bool remote;		/* takes credentials and the like */
+	bool server;		/* looks into smbd's databases */
 	int (*run)(struct rsvdctl *ctl);
 };
 
@@ -49,6 +50,8 @@ extern struct rsvdctl_command rsvdctl_scsi;
 extern struct rsvdctl_command rsvdctl_reservations;
 extern struct rsvdctl_command rsvdctl_bench;
 extern struct rsvdctl_command rsvdctl_map;
+extern struct rsvdctl_command rsvdctl_status;
+extern struct rsvdctl_command rsvdctl_forget;
 
 /* The --json of this and that command. */
 extern int rsvdctl_opt_json;

@@ -277,6 +277,107 @@ preempt_takes_the_reservation_over()
 	! grep -q "00a1" "$tmp/text"
 }
 
+# Keep the disk attached for writing, until attached_end: a writer that waits
+# for its input.
+attached_begin()
+{
+	mkfifo "$tmp/fifo" || return 1
+	remote write --input="$tmp/fifo" "$@" >"$tmp/writer" 2>&1 &
+	writer=$!
+	exec 9>"$tmp/fifo"
+	until status --json | grep -q '"access": "rw"'; do
+		kill -0 "$writer" || return 1
+	done
+}
+
+attached_end()
+{
+	exec 9>&-
+	wait "$writer"
+	set -- $?
+	rm "$tmp/fifo"
+	return "$1"
+}
+
+status()
+{
+	"$rsvdctl" status $CONFIGURATION "$@"
+}
+
+forget()
+{
+	"$rsvdctl" forget $CONFIGURATION "$image" "$@"
+}
+
+the_preempted_is_told_once()
+{
+	remote reservations register --key=a1 &&
+		attached_begin || return 1
+	remote reservations preempt --victim=a1 --initiator-id="$other" &&
+		remote reservations 2>"$tmp/first" >/dev/null &&
+		remote reservations 2>"$tmp/second" >/dev/null
+	set -- $?
+	attached_end
+	cat "$tmp/first" "$tmp/second"
+	test "$1" -eq 0 &&
+		grep -q "registrations preempted" "$tmp/first" &&
+		! test -s "$tmp/second"
+}
+
+status_tells_who_has_what_attached()
+{
+	status | grep -q "No disk is attached" || return 1
+	attached_begin --initiator-id="$other" \
+		--initiator-host-name=node7 || return 1
+	status --json >"$tmp/json"
+	status >"$tmp/text"
+	attached_end || return 1
+	cat "$tmp/text"
+	grep -q "\"path\": \"$image\"" "$tmp/json" &&
+		grep -q "\"initiator-id\": \"$other\"" "$tmp/json" &&
+		grep -q '"host-name": "node7"' "$tmp/json" &&
+		grep -q '"client-address": "127.0.0.1"' "$tmp/json" &&
+		grep -q '"key": "0x00000000000000c3"' "$tmp/json" &&
+		grep -q "^$image$" "$tmp/text" &&
+		grep -q "$other node7 .* 127.0.0.1 .* rw " "$tmp/text" &&
+		grep -q "0x00000000000000c3 $other .*, holder" "$tmp/text" &&
+		status | grep -q "No disk is attached"
+}
+
+status_watches()
+{
+	mkfifo "$tmp/fifo" || return 1
+	status --watch --interval=1 >"$tmp/fifo" &
+	watcher=$!
+	# Two of them, and then it is interrupted.
+	head -n 2 "$tmp/fifo" >"$tmp/text"
+	kill "$watcher"
+	wait "$watcher"
+	rm "$tmp/fifo"
+	test "$(grep -c "No disk is attached" "$tmp/text")" -eq 2
+}
+
+the_living_are_not_forgotten()
+{
+	attached_begin --initiator-id="$other" || return 1
+	says "alive" forget "$other"
+	set -- $?
+	attached_end && test "$1" -eq 0 &&
+		remote reservations | grep -q "00c3 holder"
+}
+
+forget_removes_a_dead_registration()
+{
+	remote reservations register --key=1 &&
+		forget "$other" &&
+		remote reservations >"$tmp/text" || return 1
+	cat "$tmp/text"
+	grep -q "reservation: none" "$tmp/text" &&
+		grep -q "registrants: 1" "$tmp/text" &&
+		says "is not registered" forget "$other" &&
+		remote reservations unregister
+}
+
 who_is_not_registered_is_told_what_to_do()
 {
 	says "register --key=KEY" remote reservations release
@@ -284,7 +385,9 @@ who_is_not_registered_is_told_what_to_do()
 
 release_and_clear_leave_nothing()
 {
-	remote reservations release --initiator-id="$other" &&
+	remote reservations register --key=c3 --initiator-id="$other" &&
+		remote reservations reserve --initiator-id="$other" &&
+		remote reservations release --initiator-id="$other" &&
 		remote reservations | grep -q "reservation: none" &&
 		remote reservations clear --initiator-id="$other" &&
 		remote reservations | grep -q "registrants: 0" &&
@@ -445,6 +548,11 @@ check "conflicts end with 4" conflicts_end_with_4
 check "preempt takes the reservation over" preempt_takes_the_reservation_over
 check "who is not registered is told what to do" \
 	who_is_not_registered_is_told_what_to_do
+check "the preempted is told once" the_preempted_is_told_once
+check "status tells who has what attached" status_tells_who_has_what_attached
+check "status watches" status_watches
+check "the living are not forgotten" the_living_are_not_forgotten
+check "forget removes a dead registration" forget_removes_a_dead_registration
 check "release and clear leave nothing" release_and_clear_leave_nothing
 check "bench counts what it did" bench_counts_what_it_did
 check "bench writes only when told so" bench_writes_only_when_told_so
