@@ -11,7 +11,7 @@ Everything is found by where it is, so that a new file needs no line here:
   source3/modules/vfs_rsvd*.c     rsvd.so
   source3/nbdkit/*.c              nbdkit-rsvd-plugin.so
   source3/utils/*.c               one program a file; <name>_*.c join <name>.c
-  source3/rsvd_sg/                rsvd_sg_local.so, to be preloaded
+  source3/rsvd_sg/                rsvd-sg, and what it preloads
   tests/unit/test_*.c             one cmocka program a file
   tests/{selftest,bench,...}/*.c  one program a file, with librsvd
   tests/crash/test_*.c            one program a file, with crash_*.c
@@ -328,9 +328,9 @@ def build_nbdkit(bld):
     plugin.env.cshlib_PATTERN = '%s.so'
 
 
-def build_program(bld, source, target, uses, install_path=None):
+def build_program(bld, source, target, uses, install_path=None, defines=()):
     bld.program(target=target, name=os.path.basename(target), source=source,
-                includes=includes(bld), cflags=WARNINGS,
+                includes=includes(bld), cflags=WARNINGS, defines=list(defines),
                 use=uses + ['ndr_rsvd', 'samba_cmdline', 'samba',
                             'popt', 'jansson', 'tevent', 'talloc', 'tdb'],
                 rpath=rpath(bld, target), install_path=install_path)
@@ -392,16 +392,39 @@ def build_unit_tests(bld, engine):
 
 
 def build_rsvd_sg(bld, engine):
-    """SG_IO devices for programs that know no RSVD, one library a backend."""
-    preload = sources(bld, 'source3/rsvd_sg/rsvd_sg_preload.c')
-    if not preload:
-        return
+    """
+    SG_IO devices for programs that know no RSVD: one preloaded library a
+    backend, and the program that runs the command with the one of librsvd.
+    """
+    path = 'source3/rsvd_sg/'
+    preload = sources(bld, path + 'rsvd_sg_preload.c')
     library = bld.shlib(
         target='lib/rsvd_sg_local', name='rsvd_sg_local',
         source=preload, includes=includes(bld), cflags=WARNINGS,
         use=['unit_helpers'] + engine + ['ndr_rsvd', 'samba', 'talloc'],
         rpath=[bld.env.SAMBA_PRIVATELIBDIR], install_path=None)
     library.env.cshlib_PATTERN = '%s.so'
+
+    # It goes into programs that have no sanitizer.
+    library = bld.shlib(
+        target='lib/rsvd_sg', name='rsvd_sg',
+        source=preload + sources(bld, path + 'rsvd_sg_client.c'),
+        includes=includes(bld), cflags=WARNINGS, use='samba',
+        linkflags=version_script(bld, path + 'rsvd_sg.map'),
+        install_path='${LIBDIR}/rsvd')
+    library.env = library.env.derive()
+    library.env.cshlib_PATTERN = '%s.so'
+    for flags in ('CFLAGS', 'LINKFLAGS'):
+        library.env[flags] = [flag for flag in library.env[flags]
+                              if flag not in SANITIZE.split()]
+
+    build_program(bld,
+                  sources(bld, path + 'rsvd_sg.c')
+                  + sources(bld, path + 'rsvd_sg_serve.c')
+                  + sources(bld, 'source3/utils/rsvdctl_machine.c'),
+                  'bin/rsvd-sg', ['librsvd', 'gnutls'], '${BINDIR}',
+                  defines=['RSVD_SG_LIBRARY="%s/rsvd/rsvd_sg.so"'
+                           % bld.env.LIBDIR])
 
 
 def build_manpages(bld):

@@ -15,6 +15,9 @@
 #define RSVD_SG_DEVICE "/dev/rsvd"
 #define RSVD_SG_MAX_PATHS 8
 
+/* A longer transfer is a mistake of the program. */
+#define RSVD_SG_MAX_TRANSFER (16 * 1024 * 1024)
+
 /* Room that an initiator of SG_IO has for sense data, at most */
 #define RSVD_SG_SENSE_SIZE 252
 

@@ -35,9 +35,6 @@
 /* The version of the sg driver whose interface this is: 3.5.36 */
 #define SG_DRIVER_VERSION 30536
 
-/* A transfer longer than this is a mistake of the program. */
-#define RSVD_SG_MAX_TRANSFER (16 * 1024 * 1024)
-
 #define DRIVER_SENSE 0x08
 #define CHECK_CONDITION_STATUS 0x02
 

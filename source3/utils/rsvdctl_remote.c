@@ -5,8 +5,7 @@
  */
 
 #include "source3/utils/rsvdctl.h"
-#include <gnutls/gnutls.h>
-#include <gnutls/crypto.h>
+#include "source3/utils/rsvdctl_machine.h"
 
 static struct {
 	int port;
@@ -51,43 +50,6 @@ struct poptOption rsvdctl_remote_options[] = {
 	POPT_TABLEEND
 };
 
-/*
- * One initiator a machine, so that a reservation made by one run of rsvdctl
- * can be released by the next. machine-id is confidential (machine-id(5)):
- * only a hash of it leaves the machine.
- */
-static bool rsvdctl_machine_guid(struct librsvd_guid *guid)
-{
-	char id[64] = { 0 };
-	uint8_t digest[32];
-	gnutls_hash_hd_t hash = NULL;
-	ssize_t n;
-	int fd;
-
-	fd = open("/etc/machine-id", O_RDONLY);
-	if (fd == -1) {
-		return false;
-	}
-	n = read(fd, id, sizeof(id));
-	close(fd);
-	if (n < 32) {
-		return false;
-	}
-
-	if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) != 0) {
-		return false;
-	}
-	gnutls_hash(hash, "rsvdctl", strlen("rsvdctl"));
-	gnutls_hash(hash, id, 32);
-	gnutls_hash_deinit(hash, digest);
-
-	memcpy(guid->bytes, digest, sizeof(guid->bytes));
-	/* RFC 9562: version 8, variant 10 */
-	guid->bytes[7] = (guid->bytes[7] & 0x0F) | 0x80;
-	guid->bytes[8] = (guid->bytes[8] & 0x3F) | 0x80;
-	return true;
-}
-
 static bool rsvdctl_initiator(struct rsvdctl *ctl, struct librsvd_guid *guid,
 			      bool *present)
 {
@@ -95,7 +57,7 @@ static bool rsvdctl_initiator(struct rsvdctl *ctl, struct librsvd_guid *guid,
 
 	*present = true;
 	if (text == NULL) {
-		if (!rsvdctl_machine_guid(guid)) {
+		if (!rsvdctl_machine_guid(0, guid)) {
 			*guid = librsvd_guid_random();
 		}
 		return true;
