@@ -556,6 +556,9 @@ static void show_reservations(struct initiator *a, struct initiator *b)
 	status = librsvd_write(b->disk, data, sizeof(data), 0, 0);
 	print_status(b, "WRITE", status, LIBRSVD_STATUS_RESERVATION_CONFLICT);
 	scsi_show(b, &refused, 0x18);
+	show_command("Who is registered, who holds it? (rsvdctl status)",
+		     "rsvdctl status $CONFIGURATION | sed -n 's/./  &/p'");
+	printf("\n");
 
 	pr_out(b, "PR OUT PREEMPT key A", PR_PREEMPT, key_b, key_a);
 	scsi_show(a, &ready, 0x02);
@@ -615,6 +618,8 @@ int main(int argc, char *argv[])
 	show_command("Each has a smbd of its own (smbstatus --processes)",
 		     "${SMBSTATUS:-smbstatus} $CONFIGURATION --processes | "
 		     "sed -n 's/^[0-9]/  &/p'");
+	show_command("Who has it attached? (rsvdctl status)",
+		     "rsvdctl status $CONFIGURATION | sed -n 's/./  &/p'");
 	setenv("DISK", argv[1], 1);
 	show_command("Others cannot take it away (smbclient, del and rename)",
 		     "smbclient $CONFIGURATION -p $SERVER_PORT "
