@@ -19,6 +19,7 @@ time of the smbd that serves the connection, for one operation.
 import argparse
 import datetime
 import glob
+import importlib
 import json
 import os
 import platform
@@ -292,12 +293,11 @@ def run(options, command):
     print('%s; %d rounds of %g s' % (
         date.strftime('%Y-%m-%d %H:%M'), options.rounds, options.seconds),
         flush=True)
-    if options.what == 'growth':
-        # It imports this in turn.
-        import growth
-        rows = growth.run(options)
-    else:
+    if options.what == 'datapath':
         rows = datapath(options)
+    else:
+        # These import this in turn.
+        rows = importlib.import_module(options.what).run(options)
 
     os.makedirs(options.output, exist_ok=True)
     path = os.path.join(options.output, '%s-%s.json' % (
@@ -317,9 +317,9 @@ def parse(arguments):
                                      formatter_class=argparse.
                                      RawDescriptionHelpFormatter)
     parser.add_argument('what', nargs='?', default='datapath',
-                        choices=['datapath', 'growth'],
+                        choices=['datapath', 'growth', 'peers'],
                         help='growth: with more initiators, registrants, '
-                             'larger disks')
+                             'larger disks; peers: against qemu-nbd')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=1,
                         help='of each run (default: 1)')

@@ -4,7 +4,7 @@
 # time-limit: 300
 # The bench in its short form: that it runs and measures, never what.
 
-echo 1..3
+echo 1..4
 
 saved=$(mktemp -d)
 if output=$(tests/bench/bench.py --quick --security=neither,encrypted \
@@ -22,11 +22,21 @@ else
 	echo 'not ok 2 - it runs with more of everything'
 fi
 
+sentence='it runs against others'
+if ! command -v fio nbdkit qemu-nbd >/dev/null; then
+	echo "ok 3 - $sentence # SKIP no fio, nbdkit or qemu-nbd"
+elif output=$(tests/bench/bench.py peers --quick --output="$saved" 2>&1); then
+	echo "ok 3 - $sentence"
+else
+	echo "$output" | sed 's/^/# /'
+	echo "not ok 3 - $sentence"
+fi
+
 rows=$(grep -c '"workload"' "$saved"/datapath-*.json)
 rm -rf "$saved"
 if [ "$rows" = 10 ]; then
-	echo 'ok 3 - it saves a row for each workload'
+	echo 'ok 4 - it saves a row for each workload'
 else
 	echo "# $rows rows"
-	echo 'not ok 3 - it saves a row for each workload'
+	echo 'not ok 4 - it saves a row for each workload'
 fi
