@@ -144,6 +144,8 @@ def prepare(options):
     directory = os.environ['LOCAL_PATH']
     for kind in ('fixed', 'dynamic'):
         image = os.path.join(directory, kind + '.vhdx')
+        if os.path.exists(image):
+            os.remove(image)
         subprocess.run(['rsvdctl', 'create', '--type=' + kind,
                         '--size=' + options.size, image], check=True)
     for target in targets():
