@@ -139,17 +139,9 @@ static NTSTATUS rsvd_scsi_lba_status(void *private_data, uint64_t offset,
 				     bool *mapped)
 {
 	struct rsvd_open *open = rsvd_scsi_open(private_data);
-	struct vhdx_extent extent = { .length = 0, };
-	NTSTATUS status;
 
-	status = vhdx_map(open->image, offset, length, &extent);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
-	}
-
-	*run_length = extent.length;
-	*mapped = (extent.kind == VHDX_EXTENT_FILE);
-	return NT_STATUS_OK;
+	return vhdx_provisioned(open->image, offset, length, run_length,
+				mapped);
 }
 
 static const struct scsi_state *rsvd_scsi_state(void *private_data)

@@ -53,63 +53,98 @@ void scsi_read_capacity_16(struct scsi_request *req)
 			  scsi_get_be32(req->task->cdb + 10));
 }
 
+/* A run of logical blocks, all mapped or none */
+struct scsi_lba_run {
+	uint64_t lba;
+	uint32_t num_blocks;
+	bool mapped;
+};
+
+static NTSTATUS scsi_lba_run_find(const struct scsi_disk *disk, uint64_t lba,
+				  struct scsi_lba_run *run)
+{
+	uint32_t lbs = disk->logical_sector_size;
+	uint64_t offset = lba * lbs;
+	/* What a descriptor can tell of */
+	uint64_t length = MIN(disk->size - offset,
+			      (uint64_t)(UINT32_MAX & ~0xffU) * lbs);
+	uint64_t run_length = length;
+
+	*run = (struct scsi_lba_run) { .lba = lba, .mapped = true };
+	if (disk->thin && disk->ops->lba_status != NULL) {
+		NTSTATUS status = disk->ops->lba_status(disk->private_data,
+							offset, length,
+							&run_length,
+							&run->mapped);
+
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	run->num_blocks = MIN(run_length, length) / lbs;
+	if (run->num_blocks == 0) {
+		/* Whole blocks, and always onwards */
+		run->num_blocks = 1;
+		run->mapped = true;
+	}
+	return NT_STATUS_OK;
+}
+
+static void scsi_lba_run_put(struct scsi_data_in *in,
+			     const struct scsi_lba_run *run)
+{
+	scsi_data_in_put_be64(in, run->lba);
+	scsi_data_in_put_be32(in, run->num_blocks);
+	scsi_data_in_put_u8(in, run->mapped ? 0x00 : 0x01);
+	scsi_data_in_put_zeros(in, 3);
+}
+
 /* SBC-3, GET LBA STATUS */
 void scsi_get_lba_status(struct scsi_request *req)
 {
 	const struct scsi_disk *disk = req->disk;
 	const uint8_t *cdb = req->task->cdb;
+	uint64_t num_blocks = scsi_num_blocks(disk);
 	uint64_t lba = scsi_get_be64(cdb + 2);
-	uint32_t lbs = disk->logical_sector_size;
-	uint64_t offset;
+	struct scsi_lba_run whole = { .num_blocks = 0 };
 	struct scsi_data_in in;
 	/* Enough for most, and a bounded time for all */
-	uint32_t num_descriptors = 256;
+	uint32_t num_lookups = 256;
 
-	if (lba >= scsi_num_blocks(disk)) {
+	if (lba >= num_blocks) {
 		scsi_check_condition(req, SCSI_SENSE_ILLEGAL_REQUEST,
 				     SCSI_ASC_LBA_OUT_OF_RANGE);
 		return;
 	}
-	offset = lba * lbs;
 
 	scsi_data_in_start(req, &in, scsi_get_be32(cdb + 10));
 	scsi_data_in_put_zeros(&in, 8);
 
-	while (offset < disk->size && num_descriptors > 0) {
-		/* Even a truncated answer has one descriptor to tell of. */
-		uint64_t length = MIN(disk->size - offset,
-				      (uint64_t)(UINT32_MAX & ~0xffU) * lbs);
-		uint64_t run_length = length;
-		bool mapped = true;
+	/* Even a truncated answer has one descriptor to tell of. */
+	while (lba < num_blocks && num_lookups > 0 &&
+	       (in.length < in.room || in.length == 8)) {
+		struct scsi_lba_run run;
+		NTSTATUS status = scsi_lba_run_find(disk, lba, &run);
 
-		if (disk->thin && disk->ops->lba_status != NULL) {
-			NTSTATUS status = disk->ops->lba_status(
-				disk->private_data, offset, length,
-				&run_length, &mapped);
-
-			if (!NT_STATUS_IS_OK(status)) {
-				scsi_io_error(req, status, false);
-				return;
-			}
+		if (!NT_STATUS_IS_OK(status)) {
+			scsi_io_error(req, status, false);
+			return;
 		}
-		/* Whole blocks, and always onwards */
-		run_length = MIN(run_length, length);
-		run_length -= run_length % lbs;
-		if (run_length == 0) {
-			run_length = lbs;
-			mapped = true;
-		}
+		lba += run.num_blocks;
+		num_lookups -= 1;
 
-		scsi_data_in_put_be64(&in, offset / lbs);
-		scsi_data_in_put_be32(&in, run_length / lbs);
-		scsi_data_in_put_u8(&in, mapped ? 0x00 : 0x01);
-		scsi_data_in_put_zeros(&in, 3);
-
-		offset += run_length;
-		num_descriptors -= 1;
-		if (in.length >= in.room) {
-			break;
+		if (whole.num_blocks != 0 && whole.mapped == run.mapped &&
+		    whole.num_blocks <= UINT32_MAX - run.num_blocks) {
+			whole.num_blocks += run.num_blocks;
+			continue;
 		}
+		if (whole.num_blocks != 0) {
+			scsi_lba_run_put(&in, &whole);
+		}
+		whole = run;
+	}
+	if (in.length < in.room || in.length == 8) {
+		scsi_lba_run_put(&in, &whole);
 	}
 
 	scsi_data_in_patch_be32(&in, 0, in.length - 4);

@@ -103,6 +103,17 @@ NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
 			struct vhdx_extent *extent);
 
 /**
+ * Say whether space is taken for the bytes from *offset* on: not for those
+ * that were never written, nor, where the storage can tell, for those that
+ * vhdx_zero() gave back. Not for a fast path.
+ *
+ * @param[out] run_length  of how many bytes this is true, at most *length*
+ * @return as vhdx_map()
+ */
+NTSTATUS vhdx_provisioned(struct vhdx *image, uint64_t offset, uint64_t length,
+			  uint64_t *run_length, bool *provisioned);
+
+/**
  * Read or write a range of the virtual disk; a write allocates what it needs.
  * Offsets and lengths are bytes; off the disk is NT_STATUS_INVALID_PARAMETER,
  * a write to a read-only image NT_STATUS_MEDIA_WRITE_PROTECTED, a full file

@@ -37,6 +37,11 @@ struct vhdx_storage_ops {
 	 * EOPNOTSUPP when the file system cannot.
 	 */
 	int (*punch_hole)(void *private_data, off_t offset, off_t length);
+	/*
+	 * lseek() with SEEK_DATA and SEEK_HOLE; NULL where nobody knows of
+	 * holes.
+	 */
+	off_t (*seek)(void *private_data, off_t offset, int whence);
 
 	struct tevent_req *(*pread_send)(TALLOC_CTX *mem_ctx,
 					 struct tevent_context *ev,

@@ -77,6 +77,13 @@ static int posix_punch_hole(void *private_data, off_t offset, off_t length)
 #endif
 }
 
+static off_t posix_seek(void *private_data, off_t offset, int whence)
+{
+	struct posix_storage *posix = private_data;
+
+	return lseek(posix->fd, offset, whence);
+}
+
 /* One system call in a thread */
 struct posix_job {
 	int fd;
@@ -235,6 +242,7 @@ static const struct vhdx_storage_ops posix_ops = {
 	.ftruncate = posix_ftruncate,
 	.size = posix_size,
 	.punch_hole = posix_punch_hole,
+	.seek = posix_seek,
 	.pread_send = posix_pread_send,
 	.pread_recv = job_recv,
 	.pwrite_send = posix_pwrite_send,

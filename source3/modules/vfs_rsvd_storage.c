@@ -105,6 +105,14 @@ static int rsvd_storage_punch_hole(void *private_data, off_t offset,
 				      length);
 }
 
+/* Nobody looks at the position: everything else says where. */
+static off_t rsvd_storage_seek(void *private_data, off_t offset, int whence)
+{
+	struct rsvd_fsp *rf = private_data;
+
+	return SMB_VFS_NEXT_LSEEK(rf->handle, rf->fsp, offset, whence);
+}
+
 /*
  * SMB_VFS_NEXT_*_SEND returns a request that knows itself how to be received,
  * so that no state of our own is needed around it.
@@ -190,6 +198,7 @@ static const struct vhdx_storage_ops rsvd_storage_ops = {
 	.ftruncate = rsvd_storage_ftruncate,
 	.size = rsvd_storage_size,
 	.punch_hole = rsvd_storage_punch_hole,
+	.seek = rsvd_storage_seek,
 	.pread_send = rsvd_storage_pread_send,
 	.pread_recv = rsvd_storage_pread_recv,
 	.pwrite_send = rsvd_storage_pwrite_send,

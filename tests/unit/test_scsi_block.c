@@ -735,6 +735,38 @@ static void lba_status_lists_the_runs(void **state)
 	assert_sense(t, 0x5, 0x2100);
 }
 
+static const struct scsi_disk_ops *lba_status_ops;
+
+static NTSTATUS one_block_a_run(void *private_data, uint64_t offset,
+				uint64_t length, uint64_t *run_length,
+				bool *mapped)
+{
+	return lba_status_ops->lba_status(private_data, offset, 512,
+					  run_length, mapped);
+}
+
+static void lba_status_joins_runs_of_a_kind(void **state)
+{
+	struct scsi_test *t = *state;
+	struct scsi_disk_ops ops = *t->disk->scsi.ops;
+
+	fill(t, 10, 0x11);
+	fill(t, 11, 0x11);
+	lba_status_ops = t->disk->scsi.ops;
+	ops.lba_status = one_block_a_run;
+	t->disk->scsi.ops = &ops;
+	lba_status(t, 5, 56);
+	/* The last one is as long as the disk server has looked. */
+	assert_data(t, 0, 0, 0, 52, 0, 0, 0, 0,
+		    0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 5, 1, 0, 0, 0,
+		    0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 0,
+		    0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 249, 1, 0, 0, 0);
+	lba_status(t, 5, 24);
+	assert_data(t, 0, 0, 0, 20, 0, 0, 0, 0,
+		    0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 5, 1, 0, 0, 0);
+	t->disk->scsi.ops = lba_status_ops;
+}
+
 static void a_fixed_disk_is_mapped_all_over(void **state)
 {
 	struct scsi_test *t = *state;
@@ -968,6 +1000,7 @@ int main(void)
 		scsi_unit_test(unmap_does_nothing_if_one_descriptor_is_wrong),
 		scsi_unit_test(unmap_checks_its_lengths),
 		scsi_unit_test(lba_status_lists_the_runs),
+		scsi_unit_test(lba_status_joins_runs_of_a_kind),
 		scsi_unit_test(a_fixed_disk_is_mapped_all_over),
 		scsi_unit_test(
 			an_extended_copy_moves_blocks_even_onto_themselves),

@@ -1,0 +1,56 @@
+/*
+ * vfs_rsvd: what of an image takes space
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * vhdx_zero() leaves blocks mapped, because other processes have their places
+ * in mind, and makes holes in them. So what takes space is for the BAT and the
+ * file to say.
+ */
+
+#include "replace.h"
+#include "system/filesys.h"
+#include "modules/vhdx/vhdx_private.h"
+
+static bool file_has_data(const struct vhdx_storage *storage,
+			  uint64_t offset, uint64_t *length)
+{
+#if defined(SEEK_DATA) && defined(SEEK_HOLE)
+	off_t next;
+
+	if (storage->ops->seek == NULL) {
+		return true;
+	}
+	next = storage->ops->seek(storage->private_data, offset, SEEK_DATA);
+	if (next == -1) {
+		/* ENXIO: a hole, to the end of the file */
+		return errno != ENXIO;
+	}
+	if ((uint64_t)next > offset) {
+		*length = MIN(*length, next - offset);
+		return false;
+	}
+	next = storage->ops->seek(storage->private_data, offset, SEEK_HOLE);
+	if (next != -1 && (uint64_t)next > offset) {
+		*length = MIN(*length, next - offset);
+	}
+#endif
+	return true;
+}
+
+NTSTATUS vhdx_provisioned(struct vhdx *image, uint64_t offset, uint64_t length,
+			  uint64_t *run_length, bool *provisioned)
+{
+	struct vhdx_extent extent;
+	NTSTATUS status;
+
+	status = vhdx_map(image, offset, length, &extent);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	*run_length = extent.length;
+	*provisioned = extent.kind == VHDX_EXTENT_FILE &&
+		       file_has_data(image->storage, extent.file_offset,
+				     run_length);
+	return NT_STATUS_OK;
+}
