@@ -424,7 +424,8 @@ def build_rsvd_sg(bld, engine):
                   + sources(bld, 'source3/utils/rsvdctl_machine.c'),
                   'bin/rsvd-sg', ['librsvd', 'gnutls'], '${BINDIR}',
                   defines=['RSVD_SG_LIBRARY="%s/rsvd/rsvd_sg.so"'
-                           % bld.env.LIBDIR])
+                           % os.path.relpath(bld.env.LIBDIR,
+                                             bld.env.BINDIR)])
 
 
 def build_manpages(bld):

@@ -374,25 +374,35 @@ static void rsvd_sg_remove_socket(struct rsvd_sg *sg)
  * The program
  */
 
-/* Beside us in the directory we were built in, else where it is installed */
+/* Where it is from this program, as it was built and as it is installed */
 static char *rsvd_sg_library(TALLOC_CTX *mem_ctx)
 {
+	static const char *const places[] = {
+		"../lib/rsvd_sg.so",
+		RSVD_SG_LIBRARY,
+	};
 	char self[PATH_MAX] = "";
-	char *built = NULL, *slash = NULL;
+	char *slash = NULL;
+	size_t i;
 
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) == -1) {
-		return talloc_strdup(mem_ctx, RSVD_SG_LIBRARY);
+		return NULL;
 	}
 	slash = strrchr(self, '/');
-	if (slash != NULL) {
-		*slash = '\0';
+	if (slash == NULL) {
+		return NULL;
 	}
-	built = talloc_asprintf(mem_ctx, "%s/../lib/rsvd_sg.so", self);
-	if (built != NULL && access(built, R_OK) == 0) {
-		return built;
+	*slash = '\0';
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		char *library = talloc_asprintf(mem_ctx, "%s/%s", self,
+						places[i]);
+
+		if (library != NULL && access(library, R_OK) == 0) {
+			return library;
+		}
+		TALLOC_FREE(library);
 	}
-	TALLOC_FREE(built);
-	return talloc_strdup(mem_ctx, RSVD_SG_LIBRARY);
+	return NULL;
 }
 
 static void rsvd_sg_execute(struct rsvd_sg *sg, char **command)
@@ -401,10 +411,14 @@ static void rsvd_sg_execute(struct rsvd_sg *sg, char **command)
 	char *library = rsvd_sg_library(sg->mem_ctx);
 	char *all = NULL;
 
+	if (library == NULL) {
+		rsvd_sg_error("cannot find %s", RSVD_SG_LIBRARY);
+		_exit(EXIT_RSVD_SG_FAILED);
+	}
 	all = talloc_asprintf(sg->mem_ctx, "%s%s%s", library,
 			      preload != NULL ? ":" : "",
 			      preload != NULL ? preload : "");
-	if (library == NULL || all == NULL ||
+	if (all == NULL ||
 	    setenv("LD_PRELOAD", all, 1) != 0 ||
 	    setenv(RSVD_SG_SOCKET, sg->socket, 1) != 0) {
 		rsvd_sg_error("out of memory");

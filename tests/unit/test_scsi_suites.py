@@ -13,19 +13,21 @@ for one in GET LBA STATUS.
 
 import os
 import re
-import shutil
 import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                '../harness'))
+
+import scsi_suites  # noqa: E402
+from scsi_suites import DEVICES  # noqa: E402
 
 BUILD = os.environ.get('BUILD', 'build/default')
 LIBRARY = os.path.abspath(BUILD + '/lib/rsvd_sg_local.so')
-DEVICES = ['/dev/rsvd0', '/dev/rsvd1']
 THIN = {'RSVD_SG_LOCAL_MEGABYTES': '16',
         'RSVD_SG_LOCAL_PHYSICAL_SECTOR_SIZE': '512'}
 FIXED = dict(THIN, RSVD_SG_LOCAL_FIXED='1')
-
-# Tests that SANITIZE, which the suite leaves out unless it is told to
-SANITIZE = ['BlockErase', 'ExitFailureMode', 'InvalidServiceAction',
-            'Overwrite']
 
 # What each command has to print about the disk
 SG3_UTILS = [
@@ -82,42 +84,28 @@ def run(command, disk):
 
 def libiscsi(name, disk):
     """Each test of the suite is one of ours."""
-    done = run(['iscsi-test-cu', '-d', '-t', 'ALL'] + DEVICES, disk)
-    suite = ''
-    for match in re.finditer(
-            r'^Suite: (\S+)|^  Test: (\S+) \.\.\.(.*?)(?=^Suite:|^  Test:|'
-            r'^Run Summary:)', done.stdout, re.MULTILINE | re.DOTALL):
-        if match.group(1):
-            suite = match.group(1)
-            continue
-        said = match.group(3)
-        skipped = re.search(r'SKIPPED\](.*)', said)
-        # It prints [FAILED] where a refusal may be right, too.
-        passed = re.search(r'passed\s*$', said)
-        yield ('libiscsi, %s disk: %s.%s' % (name, suite, match.group(2)),
-               bool(passed),
-               skipped.group(1).strip() if skipped else '', said)
-    summary = re.search(r'tests +(\d+) +(\d+) +(\d+) +(\d+)', done.stdout)
+    done = run(scsi_suites.SUITE + DEVICES, disk)
+    for result in scsi_suites.suite_results(done.stdout):
+        yield ('libiscsi, %s disk: %s' % (name, result.name), result.passed,
+               result.skipped, result.said)
     yield ('libiscsi, %s disk: 230 tests have run, none has failed' % name,
-           bool(summary) and summary.groups() == ('230', '230', '230', '0'),
+           scsi_suites.suite_summary(done.stdout) == (230, 230, 230, 0),
            '', done.stdout[-1000:])
 
 
 def libiscsi_sanitize():
-    """One by one: of the others one crashes without an iSCSI connection."""
-    for test in SANITIZE:
-        done = run(['iscsi-test-cu', '-d', '-S', '-t',
-                    'SCSI.Sanitize.' + test] + DEVICES, THIN)
+    for test in scsi_suites.SANITIZE:
+        done = run(scsi_suites.sanitize(test) + DEVICES, THIN)
         yield ('libiscsi: Sanitize.' + test,
-               bool(re.search(r'tests +1 +1 +1 +0', done.stdout)), '',
+               scsi_suites.suite_summary(done.stdout) == (1, 1, 1, 0), '',
                done.stdout)
 
 
 def sg3_utils():
     for command, arguments, expected in SG3_UTILS:
         name = ' '.join([command] + arguments)
-        if not shutil.which(command):
-            yield name, True, command + ' is not installed', ''
+        if scsi_suites.missing(command):
+            yield name, True, scsi_suites.missing(command), ''
             continue
         done = run([command] + arguments + DEVICES[:1], THIN)
         yield (name, done.returncode == 0 and
@@ -126,27 +114,15 @@ def sg3_utils():
 
 
 def results():
-    if shutil.which('iscsi-test-cu'):
+    why = scsi_suites.missing('iscsi-test-cu')
+    if why:
+        yield 'libiscsi', True, why, ''
+    else:
         yield from libiscsi('thin', THIN)
         yield from libiscsi('fixed', FIXED)
         yield from libiscsi_sanitize()
-    else:
-        yield ('libiscsi', True, 'iscsi-test-cu is not installed', '')
     yield from sg3_utils()
 
 
-def main():
-    number = 0
-    for number, (name, passed, skipped, details) in enumerate(results(), 1):
-        print('%s %d - %s%s' % ('ok' if passed else 'not ok', number,
-                                name.replace('#', ''),
-                                ' # SKIP ' + skipped if passed and skipped
-                                else ''))
-        if not passed:
-            print(''.join('# %s\n' % line for line in details.splitlines()),
-                  end='')
-    print('1..%d' % number)
-
-
 if __name__ == '__main__':
-    main()
+    scsi_suites.tap(results())
