@@ -18,6 +18,7 @@ int rsvdctl_opt_json;
 
 static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_create,
+	&rsvdctl_convert,
 	&rsvdctl_info,
 	&rsvdctl_check,
 	&rsvdctl_map,

@@ -50,6 +50,7 @@ extern struct rsvdctl_command rsvdctl_scsi;
 extern struct rsvdctl_command rsvdctl_reservations;
 extern struct rsvdctl_command rsvdctl_bench;
 extern struct rsvdctl_command rsvdctl_map;
+extern struct rsvdctl_command rsvdctl_convert;
 extern struct rsvdctl_command rsvdctl_status;
 extern struct rsvdctl_command rsvdctl_forget;
 
@@ -99,6 +100,28 @@ int rsvdctl_print_json(struct rsvdctl *ctl, json_t *json);
 
 /** Is the target on a server: //server/share/path or with backslashes? */
 bool rsvdctl_is_remote(const char *target);
+
+/** "dynamic" (also NULL) or "fixed"; the error has been printed. */
+bool rsvdctl_type(struct rsvdctl *ctl, const char *text, bool *fixed);
+
+/*
+ * What "convert" reads. The functions print the error themselves.
+ */
+struct rsvdctl_source {
+	struct rsvdctl *ctl;
+	const char *name;
+	uint64_t size;
+	uint32_t sector_size;
+	/* The run that starts at offset: what has no data reads as zeros. */
+	bool (*run)(struct rsvdctl_source *source, uint64_t offset,
+		    uint64_t *length, bool *has_data);
+	bool (*read)(struct rsvdctl_source *source, void *buf, size_t length,
+		     uint64_t offset);
+	void *private_data;
+};
+
+/** Open source->name, a VHD, and its parents. */
+bool rsvdctl_vhd_open(struct rsvdctl_source *source);
 
 /*
  * A disk that can be read and written, in a local file or on a server.

@@ -56,6 +56,16 @@ static struct poptOption create_options[] = {
 	POPT_TABLEEND
 };
 
+bool rsvdctl_type(struct rsvdctl *ctl, const char *text, bool *fixed)
+{
+	*fixed = (text != NULL && strcmp(text, "fixed") == 0);
+	if (text == NULL || *fixed || strcmp(text, "dynamic") == 0) {
+		return true;
+	}
+	rsvdctl_usage(ctl, "no such --type: %s", text);
+	return false;
+}
+
 static int rsvdctl_create_run(struct rsvdctl *ctl)
 {
 	const char *path = poptGetArg(ctl->pc);
@@ -87,13 +97,8 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	params.logical_sector_size = MIN(sector_size, UINT32_MAX);
 	params.physical_sector_size = MIN(physical_sector_size, UINT32_MAX);
 
-	if (create_opts.type != NULL) {
-		if (strcmp(create_opts.type, "fixed") == 0) {
-			params.fixed = true;
-		} else if (strcmp(create_opts.type, "dynamic") != 0) {
-			return rsvdctl_usage(ctl, "no such --type: %s",
-					     create_opts.type);
-		}
+	if (!rsvdctl_type(ctl, create_opts.type, &params.fixed)) {
+		return RSVDCTL_FAILED;
 	}
 
 	err = vhdx_storage_posix_open(ctl->mem_ctx, path,

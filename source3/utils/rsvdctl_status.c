@@ -755,7 +755,8 @@ static int rsvdctl_forget_run(struct rsvdctl *ctl)
 	NTSTATUS status;
 	int ret;
 
-	if (image_path == NULL || text == NULL || poptPeekArg(ctl->pc) != NULL) {
+	if (image_path == NULL || text == NULL ||
+	    poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one image and the GUID of an "
 				     "initiator; \"status\" tells both");
 	}
@@ -806,7 +807,8 @@ static int rsvdctl_forget_run(struct rsvdctl *ctl)
 	/* As one who uses the disk, but is no initiator. */
 	status = rsvd_disk_add_open(state.disk, &self);
 	if (!NT_STATUS_IS_OK(status)) {
-		return rsvdctl_nterror(ctl, status, "cannot use %s", image_path);
+		return rsvdctl_nterror(ctl, status, "cannot use %s",
+				       image_path);
 	}
 	ret = forget_registration(ctl, &state, geometry);
 	rsvd_disk_remove_open(state.disk, self.open_id);
