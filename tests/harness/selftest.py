@@ -238,20 +238,44 @@ class Server:
         while time.monotonic() < deadline:
             self.port = free_port()
             self.write_configuration()
-            with open(self.path('smbd.out'), 'w') as out:
-                self.smbd = subprocess.Popen(
-                    [SMBD, '--foreground', '--no-process-group',
-                     '--configfile=' + self.path('smb.conf'),
-                     '--log-basename=' + self.prefix],
-                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    env=self.smbd_environment(), cwd=self.prefix,
-                    # It ends its children by ending its process group,
-                    # which must not be ours.
-                    start_new_session=True, preexec_fn=die_with_parent)
+            self.launch()
             if self.wait_until_accepting(deadline):
+                self.write_pid()
                 return
             # Most likely somebody took the port before smbd did.
         sys.exit('selftest: smbd did not start')
+
+    def launch(self):
+        with open(self.path('smbd.out'), 'a') as out:
+            self.smbd = subprocess.Popen(
+                [SMBD, '--foreground', '--no-process-group',
+                 '--configfile=' + self.path('smb.conf'),
+                 '--log-basename=' + self.prefix],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env=self.smbd_environment(), cwd=self.prefix,
+                # It ends its children by ending its process group,
+                # which must not be ours.
+                start_new_session=True, preexec_fn=die_with_parent)
+
+    def write_pid(self):
+        """Only when it accepts: so a command sees that it is there again."""
+        with open(self.path('smbd.pid.new'), 'w') as pid:
+            pid.write('%d\n' % self.smbd.pid)
+        os.rename(self.path('smbd.pid.new'), self.path('smbd.pid'))
+
+    def restart(self):
+        """For a command that sends us SIGUSR1."""
+        self.smbd.terminate()
+        self.smbd.wait()
+        # Its children are ours now. Their databases go with the last.
+        try:
+            while True:
+                os.waitpid(-self.smbd.pid, 0)
+        except ChildProcessError:
+            pass
+        self.launch()
+        if self.wait_until_accepting(time.monotonic() + START_TIMEOUT):
+            self.write_pid()
 
     def wait_until_accepting(self, deadline):
         while time.monotonic() < deadline:
@@ -283,6 +307,7 @@ class Server:
             'LOCAL_PATH': self.local_path,
             'CONFIGURATION': '-s ' + self.path('smb.conf'),
             'SMBD_PID': str(self.smbd.pid),
+            'SELFTEST_PID': str(os.getpid()),
             'SMBD_LOG': self.path('log.smbd'),
             'SELFTEST_PREFIX': self.prefix,
         }
@@ -398,6 +423,7 @@ def main(arguments):
     status = 1
     try:
         server.start()
+        signal.signal(signal.SIGUSR1, lambda *_: server.restart())
         if command:
             build = os.path.join(TOP, 'build', 'sanitize' if options.sanitize
                                  else 'default')

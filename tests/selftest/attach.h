@@ -76,14 +76,14 @@ static inline void attach_image(const char *name, uint64_t size)
 }
 
 /* A connection: with smbd, a process of its own. */
-static inline struct librsvd_conn *attach_connect_as(TALLOC_CTX *mem_ctx,
-						     struct tevent_context *ev,
-						     const char *user)
+static inline struct librsvd_conn *attach_connect_share(
+	TALLOC_CTX *mem_ctx, struct tevent_context *ev, const char *user,
+	const char *share)
 {
 	struct librsvd_connect_params params = {
 		.server = attach_env("SERVER_IP"),
 		.port = atoi(attach_env("SERVER_PORT")),
-		.share = attach_env("SHARE"),
+		.share = share,
 		.user = user,
 		.password = attach_env("PASSWORD"),
 		.config_file = strchr(attach_env("CONFIGURATION"), ' ') + 1,
@@ -94,6 +94,13 @@ static inline struct librsvd_conn *attach_connect_as(TALLOC_CTX *mem_ctx,
 	return conn;
 }
 
+static inline struct librsvd_conn *attach_connect_as(TALLOC_CTX *mem_ctx,
+						     struct tevent_context *ev,
+						     const char *user)
+{
+	return attach_connect_share(mem_ctx, ev, user, attach_env("SHARE"));
+}
+
 static inline struct librsvd_conn *attach_connect(TALLOC_CTX *mem_ctx,
 						  struct tevent_context *ev)
 {
@@ -101,23 +108,34 @@ static inline struct librsvd_conn *attach_connect(TALLOC_CTX *mem_ctx,
 }
 
 /*
- * Open a disk as an initiator of its own. It shares with everybody, so that it
- * is not the share modes of SMB that keep others out.
+ * Open a disk as an initiator, or one of its own. It shares with everybody, so
+ * that it is not the share modes of SMB that keep others out.
  */
+static inline NTSTATUS attach_open_as(TALLOC_CTX *mem_ctx,
+				      struct librsvd_conn *conn,
+				      const char *name, uint32_t originator,
+				      const struct librsvd_guid *initiator,
+				      struct librsvd_disk **disk)
+{
+	struct librsvd_open_params params = {
+		.path = name,
+		.initiator_id = initiator,
+		.originator = originator,
+		.share_access = 0x7,	/* read, write, delete */
+	};
+
+	return librsvd_open(mem_ctx, conn, &params, disk);
+}
+
 static inline NTSTATUS attach_open(TALLOC_CTX *mem_ctx,
 				   struct librsvd_conn *conn, const char *name,
 				   uint32_t originator,
 				   struct librsvd_disk **disk)
 {
 	struct librsvd_guid initiator = librsvd_guid_random();
-	struct librsvd_open_params params = {
-		.path = name,
-		.initiator_id = &initiator,
-		.originator = originator,
-		.share_access = 0x7,	/* read, write, delete */
-	};
 
-	return librsvd_open(mem_ctx, conn, &params, disk);
+	return attach_open_as(mem_ctx, conn, name, originator, &initiator,
+			      disk);
 }
 
 #endif /* _ATTACH_H_ */

@@ -6,12 +6,8 @@
  * Plain opens are those of smbclient.
  */
 
-#include <glob.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include "attach.h"
+#include "processes.h"
 
 #define VHD_SHARED NT_STATUS(0xC05CFF0A)
 
@@ -285,66 +281,6 @@ static void a_symlink_out_of_the_share_is_not_followed(void **state)
 	rmdir(outside);
 	unlink(fixture->path);
 	assert_false(NT_STATUS_IS_OK(status));
-}
-
-/* The pids of smbd's processes, ended by 0. */
-static pid_t *smbd_processes(TALLOC_CTX *mem_ctx)
-{
-	char *path = talloc_asprintf(mem_ctx, "/proc/%s/task/*/children",
-				     attach_env("SMBD_PID"));
-	pid_t *pids = talloc_zero(mem_ctx, pid_t);
-	size_t num = 0;
-	glob_t found;
-	size_t i;
-
-	assert_int_equal(glob(path, 0, NULL, &found), 0);
-	for (i = 0; i < found.gl_pathc; i++) {
-		FILE *children = fopen(found.gl_pathv[i], "r");
-		int pid;
-
-		while (children != NULL && fscanf(children, "%d", &pid) == 1) {
-			pids = talloc_realloc(mem_ctx, pids, pid_t, num + 2);
-			pids[num++] = pid;
-			pids[num] = 0;
-		}
-		if (children != NULL) {
-			fclose(children);
-		}
-	}
-	globfree(&found);
-	return pids;
-}
-
-/* Kill the smbd processes that are not in *before*, and see them gone. */
-static void kill_new_processes(TALLOC_CTX *mem_ctx, const pid_t *before)
-{
-	pid_t *after = smbd_processes(mem_ctx);
-	size_t i, j;
-	int killed = 0;
-
-	for (i = 0; after[i] != 0; i++) {
-		int pidfd;
-		bool is_new = true;
-
-		for (j = 0; before[j] != 0; j++) {
-			is_new &= before[j] != after[i];
-		}
-		if (!is_new) {
-			continue;
-		}
-		pidfd = syscall(SYS_pidfd_open, after[i], 0);
-		if (pidfd == -1) {
-			continue;
-		}
-		assert_int_equal(kill(after[i], SIGKILL), 0);
-		assert_int_equal(poll(&(struct pollfd) {
-					      .fd = pidfd, .events = POLLIN },
-				      1, 10000),
-				 1);
-		close(pidfd);
-		killed += 1;
-	}
-	assert_true(killed > 0);
 }
 
 /*
