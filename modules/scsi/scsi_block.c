@@ -136,16 +136,58 @@ bool scsi_block_flush_written(struct scsi_request *req)
 	return scsi_block_flush(req);
 }
 
+/*
+ * A command that writes in pieces can be overtaken by a reservation: another
+ * process preempts its initiator. It ends at the next piece then. Who
+ * preempted waits for that, scsi_pr_fence_preempted(), and not for ever.
+ */
+static NTSTATUS scsi_block_check_overtaken(struct scsi_request *req)
+{
+	const struct scsi_state *state = scsi_disk_state(req->disk);
+
+	if (state == NULL) {
+		return NT_STATUS_INTERNAL_DB_ERROR;
+	}
+	if (scsi_conflicts(state, &req->nexus->initiator_id,
+			   SCSI_CONFLICT_WRITE)) {
+		return NT_STATUS_REQUEST_ABORTED;
+	}
+	return NT_STATUS_OK;
+}
+
+NTSTATUS scsi_block_write_piece(struct scsi_request *req, const void *buf,
+				size_t length, uint64_t offset)
+{
+	struct scsi_disk *disk = req->disk;
+	NTSTATUS status = scsi_block_check_overtaken(req);
+
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	return disk->ops->write(disk->private_data, buf, length, offset);
+}
+
+NTSTATUS scsi_block_zero_piece(struct scsi_request *req, uint64_t offset,
+			       uint64_t length)
+{
+	struct scsi_disk *disk = req->disk;
+	NTSTATUS status = scsi_block_check_overtaken(req);
+
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	return disk->ops->zero(disk->private_data, offset, length);
+}
+
 bool scsi_block_write(struct scsi_request *req, const void *buf,
 		      size_t length, uint64_t offset)
 {
-	struct scsi_disk *disk = req->disk;
 	NTSTATUS status;
 
 	if (length == 0) {
 		return true;
 	}
-	status = disk->ops->write(disk->private_data, buf, length, offset);
+	status = scsi_block_write_piece(req, buf, length, offset);
 	if (!NT_STATUS_IS_OK(status)) {
 		scsi_io_error(req, status, true);
 		return false;

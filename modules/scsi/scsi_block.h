@@ -18,7 +18,8 @@ struct scsi_range {
 };
 
 /*
- * Each of these returns false when it has ended the command with an error.
+ * Each of these that is a bool returns false when it has ended the command
+ * with an error.
  */
 
 /* LBA OUT OF RANGE, or more than max_length bytes at once */
@@ -31,6 +32,11 @@ bool scsi_block_read(struct scsi_request *req, void *buf, size_t length,
 		     uint64_t offset);
 bool scsi_block_write(struct scsi_request *req, const void *buf,
 		      size_t length, uint64_t offset);
+/* The same in a status, which scsi_io_error() can report */
+NTSTATUS scsi_block_write_piece(struct scsi_request *req, const void *buf,
+				size_t length, uint64_t offset);
+NTSTATUS scsi_block_zero_piece(struct scsi_request *req, uint64_t offset,
+			       uint64_t length);
 bool scsi_block_flush(struct scsi_request *req);
 bool scsi_block_flush_written(struct scsi_request *req);
 

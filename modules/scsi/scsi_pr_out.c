@@ -600,8 +600,9 @@ static void scsi_pr_report(struct scsi_pr_out *pr)
  * PREEMPT alone is not to touch the tasks of the preempted. But clusters
  * fence with it, because disks have long finished the writes they took when
  * the next command comes; a write that is delayed below us may come seconds
- * later. So PREEMPT waits too, only that it does not fail when it waits in
- * vain.
+ * later. So PREEMPT waits too. An initiator that is told GOOD mounts the disk:
+ * when the wait was in vain it must not be, although the preempted has lost its
+ * registration.
  */
 static void scsi_pr_fence_preempted(struct scsi_pr_out *pr)
 {
@@ -613,8 +614,7 @@ static void scsi_pr_fence_preempted(struct scsi_pr_out *pr)
 	}
 	status = disk->ops->fence(disk->private_data, pr->preempted,
 				  pr->num_preempted);
-	if (!NT_STATUS_IS_OK(status) &&
-	    pr->service_action == SCSI_PR_PREEMPT_AND_ABORT) {
+	if (!NT_STATUS_IS_OK(status)) {
 		scsi_state_error(pr->req, status);
 	}
 }

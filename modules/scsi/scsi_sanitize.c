@@ -89,8 +89,8 @@ static NTSTATUS scsi_sanitize_pass(struct scsi_sanitize *s, bool invert)
 
 	for (offset = 0; offset < disk->size; offset += sizeof(buf)) {
 		size_t chunk = MIN(disk->size - offset, sizeof(buf));
-		NTSTATUS status = disk->ops->write(disk->private_data, buf,
-						   chunk, offset);
+		NTSTATUS status = scsi_block_write_piece(s->req, buf, chunk,
+							 offset);
 
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
@@ -99,9 +99,8 @@ static NTSTATUS scsi_sanitize_pass(struct scsi_sanitize *s, bool invert)
 	return disk->ops->flush(disk->private_data);
 }
 
-static NTSTATUS scsi_sanitize_overwrite_fn(void *fn_data)
+static NTSTATUS scsi_sanitize_overwrite_run(struct scsi_sanitize *s)
 {
-	struct scsi_sanitize *s = fn_data;
 	bool invert = false;
 	uint8_t i;
 
@@ -116,15 +115,24 @@ static NTSTATUS scsi_sanitize_overwrite_fn(void *fn_data)
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS scsi_sanitize_erase_fn(void *fn_data)
-{
-	struct scsi_sanitize *s = fn_data;
-	const struct scsi_disk *disk = s->req->disk;
-	NTSTATUS status;
+/* How much of a disk is zeroed before it is asked whether one still may */
+#define SCSI_SANITIZE_ERASE_LENGTH (64 * 1024 * 1024)
 
-	status = disk->ops->zero(disk->private_data, 0, disk->size);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
+static NTSTATUS scsi_sanitize_erase_run(struct scsi_sanitize *s)
+{
+	const struct scsi_disk *disk = s->req->disk;
+	uint64_t offset = 0;
+
+	while (offset < disk->size) {
+		uint64_t length = MIN(disk->size - offset,
+				      SCSI_SANITIZE_ERASE_LENGTH);
+		NTSTATUS status = scsi_block_zero_piece(s->req, offset,
+							length);
+
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		offset += length;
 	}
 	return disk->ops->flush(disk->private_data);
 }
@@ -133,19 +141,21 @@ static NTSTATUS scsi_sanitize_erase_fn(void *fn_data)
  * IMMED allows to end the command before the operation, it does not ask for
  * it: the command ends when the work is done, and there is no progress to
  * report.
+ *
+ * It may take hours, so nobody waits for it with a lock: the mark turns away
+ * whoever comes to the medium in between.
  */
 static void scsi_sanitize_run(struct scsi_sanitize *s,
-			      NTSTATUS (*fn)(void *fn_data))
+			      NTSTATUS (*fn)(struct scsi_sanitize *s))
 {
 	struct scsi_request *req = s->req;
-	const struct scsi_disk *disk = req->disk;
 	NTSTATUS status;
 
 	s->may_exit = req->task->cdb[1] & SCSI_SANITIZE_AUSE;
 	if (!scsi_sanitize_mark(s, true)) {
 		return;
 	}
-	status = disk->ops->exclusive(disk->private_data, fn, s);
+	status = fn(s);
 	if (!NT_STATUS_IS_OK(status)) {
 		scsi_io_error(req, status, true);
 		return;
@@ -182,7 +192,7 @@ static void scsi_sanitize_overwrite(struct scsi_sanitize *s)
 		scsi_invalid_field_in_parameters(req, 2, -1);
 		return;
 	}
-	scsi_sanitize_run(s, scsi_sanitize_overwrite_fn);
+	scsi_sanitize_run(s, scsi_sanitize_overwrite_run);
 }
 
 static void scsi_sanitize_exit_failure_mode(struct scsi_sanitize *s)
@@ -220,7 +230,7 @@ void scsi_sanitize(struct scsi_request *req)
 		scsi_sanitize_overwrite(&s);
 		return;
 	case SCSI_SANITIZE_BLOCK_ERASE:
-		scsi_sanitize_run(&s, scsi_sanitize_erase_fn);
+		scsi_sanitize_run(&s, scsi_sanitize_erase_run);
 		return;
 	case SCSI_SANITIZE_EXIT_FAILURE_MODE:
 		scsi_sanitize_exit_failure_mode(&s);

@@ -164,6 +164,12 @@ static void scsi_io_error_code(NTSTATUS error, bool is_write, uint8_t *key,
 		*asc = SCSI_ASC_LBA_OUT_OF_RANGE;
 		return;
 	}
+	if (NT_STATUS_EQUAL(error, NT_STATUS_REQUEST_ABORTED)) {
+		/* By another initiator, who has preempted this one */
+		*key = SCSI_SENSE_ABORTED_COMMAND;
+		*asc = SCSI_ASC_NO_ADDITIONAL_SENSE;
+		return;
+	}
 	if (NT_STATUS_EQUAL(error, NT_STATUS_NO_MEMORY)) {
 		*key = SCSI_SENSE_HARDWARE_ERROR;
 		*asc = SCSI_ASC_INTERNAL_TARGET_FAILURE;

@@ -16,13 +16,12 @@
 static bool scsi_block_zero(struct scsi_request *req, uint64_t offset,
 			    uint64_t length)
 {
-	const struct scsi_disk *disk = req->disk;
 	NTSTATUS status;
 
 	if (length == 0) {
 		return true;
 	}
-	status = disk->ops->zero(disk->private_data, offset, length);
+	status = scsi_block_zero_piece(req, offset, length);
 	if (!NT_STATUS_IS_OK(status)) {
 		scsi_io_error(req, status, true);
 		return false;

@@ -591,18 +591,61 @@ static void preempt_and_abort_waits_for_the_preempted(void **state)
 			    sizeof(struct GUID));
 }
 
-static void a_fence_that_fails_is_reported_by_abort_alone(void **state)
+static void nobody_is_told_that_the_preempted_has_ended_if_it_has_not(
+	void **state)
 {
 	struct scsi_test *t = *state;
 
 	t->disk->fence_status = NT_STATUS_IO_TIMEOUT;
 	reserve_by_a(t, WE_RO);
 	pr_out(t, &t->b, PREEMPT, WE_RO, 0xb, 0xa, 0);
-	assert_good(t);
+	_scsi_assert_status(t, SCSI_STATUS_BUSY, __FILE__, __LINE__);
 	scsi_test_clear_ua(t, &t->a);
 	scsi_test_register(t, &t->a, 0xa);
 	pr_out(t, &t->b, PREEMPT_ABORT, WE_RO, 0xb, 0xa, 0);
 	_scsi_assert_status(t, SCSI_STATUS_BUSY, __FILE__, __LINE__);
+}
+
+static const struct scsi_disk_ops *memory_disk_ops;
+
+/* Another process preempts initiator a while it writes the first piece. */
+static NTSTATUS write_and_be_preempted(void *private_data, const void *buf,
+				       size_t length, uint64_t offset)
+{
+	struct scsi_memory_disk *disk = private_data;
+	struct scsi_state *s = disk->state;
+	uint32_t i;
+
+	for (i = 0; i < s->num_nexuses; i++) {
+		struct scsi_nexus_state *nexus = &s->nexuses[i];
+
+		if (nexus->key == 0xa) {
+			nexus->key = 0;
+		} else if (nexus->key == 0xb) {
+			s->pr_holder = nexus->initiator_id;
+		}
+	}
+	return memory_disk_ops->write(private_data, buf, length, offset);
+}
+
+static void a_preempted_write_ends_at_the_next_piece(void **state)
+{
+	static const uint8_t overwrite[6] = { 0x01, 0x00, 0x00, 0x02, 0x5a,
+					      0x5a };
+	struct scsi_test *t = *state;
+	struct scsi_disk_ops ops = *t->disk->scsi.ops;
+
+	reserve_by_a(t, WE_RO);
+	memory_disk_ops = t->disk->scsi.ops;
+	ops.write = write_and_be_preempted;
+	t->disk->scsi.ops = &ops;
+
+	scsi_send_data(t, &t->a, overwrite, sizeof(overwrite),
+		       0x48, 0x01, 0, 0, 0, 0, 0, 0, sizeof(overwrite), 0);
+	assert_sense(t, 0xb, 0x0000);
+	assert_int_equal(t->disk->data[0], 0x5a);
+	assert_int_equal(t->disk->data[TEST_NUM_BLOCKS * TEST_BLOCK - 1], 0);
+	t->disk->scsi.ops = memory_disk_ops;
 }
 
 static void a_preempted_node_is_told_and_then_held_back(void **state)
@@ -1203,7 +1246,9 @@ int main(void)
 			the_holder_changes_its_type_by_preempting_itself),
 		scsi_unit_test(preempt_checks_the_type_it_is_to_set),
 		scsi_unit_test(preempt_and_abort_waits_for_the_preempted),
-		scsi_unit_test(a_fence_that_fails_is_reported_by_abort_alone),
+		scsi_unit_test(
+			nobody_is_told_that_the_preempted_has_ended_if_it_has_not),
+		scsi_unit_test(a_preempted_write_ends_at_the_next_piece),
 		scsi_unit_test(a_preempted_node_is_told_and_then_held_back),
 		scsi_unit_test(a_registration_outlives_its_nexus),
 		scsi_unit_test(
