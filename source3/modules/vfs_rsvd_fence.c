@@ -16,7 +16,7 @@
  * own, on which nothing but these messages and a timer happens: no request of
  * the client is read, no file is closed, no handle goes away under the hook.
  * A message of another kind that arrives meanwhile is kept by Samba's messaging
- * for the main event context. A process that dies has no I/O any more.
+ * for the main event context; only who asks the same of us is answered. A process that dies has no I/O any more.
  *
  * I/O of this process completes on the main event context, which must not run
  * here. It matters only when two initiators of one disk came through the same
@@ -343,6 +343,19 @@ static bool rsvd_fence_filter(struct messaging_rec *rec, void *private_data)
 	enum ndr_err_code ndr_err;
 	size_t i;
 
+	if (rec->msg_type == RSVD_MSG_FENCE_REQUEST) {
+		/*
+		 * Two processes that ask each other at the same time must not
+		 * both wait for the other's end of waiting. What is answered
+		 * here is answered once more later, which nobody minds.
+		 */
+		rsvd_fence_request_received(wait->msg_ctx,
+					    NULL,
+					    rec->msg_type,
+					    rec->src,
+					    &rec->buf);
+		return false;
+	}
 	if (rec->msg_type != RSVD_MSG_FENCE_REPLY) {
 		return false;
 	}

@@ -16,9 +16,11 @@
 #define PR_OUT_RESERVE 0x01
 #define PR_OUT_PREEMPT 0x04
 #define PR_OUT_PREEMPT_AND_ABORT 0x05
+#define PR_OUT_REGISTER_AND_IGNORE 0x06
 #define PR_WRITE_EXCLUSIVE_REGISTRANTS_ONLY 0x05
 
 #define SCSI_GOOD 0x00
+#define SCSI_CHECK_CONDITION 0x02
 #define SCSI_BUSY 0x08
 
 struct fight {
@@ -30,9 +32,9 @@ struct fight {
 	bool write_done;
 };
 
-static uint8_t persistent_reserve_out(struct librsvd_disk *disk,
-				      uint8_t action, uint8_t key,
-				      uint8_t action_key)
+static struct tevent_req *persistent_reserve_out_send(
+	struct librsvd_disk *disk, uint8_t action, uint8_t key,
+	uint8_t action_key)
 {
 	uint8_t cdb[10] = {
 		0x5F, action,
@@ -47,10 +49,31 @@ static uint8_t persistent_reserve_out(struct librsvd_disk *disk,
 		.data_out = parameters,
 		.data_out_length = sizeof(parameters),
 	};
+	struct tevent_req *req = librsvd_scsi_send(disk, disk, &command);
+
+	assert_non_null(req);
+	return req;
+}
+
+static uint8_t persistent_reserve_out_recv(struct tevent_context *ev,
+					   struct tevent_req *req)
+{
 	struct librsvd_scsi_result result;
 
-	assert_ok(librsvd_scsi(disk, disk, &command, &result));
+	assert_true(tevent_req_poll(req, ev));
+	assert_ok(librsvd_scsi_recv(req, NULL, &result));
+	talloc_free(req);
 	return result.sense.scsi_status;
+}
+
+static uint8_t persistent_reserve_out(struct tevent_context *ev,
+				      struct librsvd_disk *disk,
+				      uint8_t action, uint8_t key,
+				      uint8_t action_key)
+{
+	return persistent_reserve_out_recv(
+		ev, persistent_reserve_out_send(disk, action, key,
+						action_key));
 }
 
 static void fight_start(struct fight *fight, const char *name,
@@ -69,14 +92,14 @@ static void fight_start(struct fight *fight, const char *name,
 	}
 	assert_ok(attach_open(fight->ev, conn, name, 0, &fight->winner));
 
-	assert_int_equal(persistent_reserve_out(fight->victim, PR_OUT_REGISTER,
-						0, VICTIM_KEY),
+	assert_int_equal(persistent_reserve_out(fight->ev, fight->victim,
+						PR_OUT_REGISTER, 0, VICTIM_KEY),
 			 SCSI_GOOD);
-	assert_int_equal(persistent_reserve_out(fight->winner, PR_OUT_REGISTER,
-						0, WINNER_KEY),
+	assert_int_equal(persistent_reserve_out(fight->ev, fight->winner,
+						PR_OUT_REGISTER, 0, WINNER_KEY),
 			 SCSI_GOOD);
-	assert_int_equal(persistent_reserve_out(fight->winner, PR_OUT_RESERVE,
-						WINNER_KEY, 0),
+	assert_int_equal(persistent_reserve_out(fight->ev, fight->winner,
+						PR_OUT_RESERVE, WINNER_KEY, 0),
 			 SCSI_GOOD);
 	/* Have the block allocated: the write to come is a simple one. */
 	assert_ok(librsvd_write(fight->winner, (uint8_t[4096]) { 0 }, 4096, 0,
@@ -141,7 +164,7 @@ static void preempt_and_abort_waits_for_a_write_in_another_process(void **state)
 	fight_start(&fight, "other.vhdx", false);
 	victim_write_start(&fight);
 
-	assert_int_equal(persistent_reserve_out(fight.winner,
+	assert_int_equal(persistent_reserve_out(fight.ev, fight.winner,
 						PR_OUT_PREEMPT_AND_ABORT,
 						WINNER_KEY, VICTIM_KEY),
 			 SCSI_GOOD);
@@ -157,8 +180,8 @@ static void preempt_waits_for_a_write_in_another_process(void **state)
 	fight_start(&fight, "preempt.vhdx", false);
 	victim_write_start(&fight);
 
-	assert_int_equal(persistent_reserve_out(fight.winner, PR_OUT_PREEMPT,
-						WINNER_KEY, VICTIM_KEY),
+	assert_int_equal(persistent_reserve_out(fight.ev, fight.winner,
+						PR_OUT_PREEMPT, WINNER_KEY, VICTIM_KEY),
 			 SCSI_GOOD);
 
 	assert_victim_is_fenced(&fight);
@@ -176,7 +199,7 @@ static void preempt_is_busy_until_a_write_in_the_same_process_has_ended(
 	victim_write_start(&fight);
 
 	do {
-		status = persistent_reserve_out(fight.winner,
+		status = persistent_reserve_out(fight.ev, fight.winner,
 						PR_OUT_PREEMPT_AND_ABORT,
 						WINNER_KEY, VICTIM_KEY);
 		busy += (status == SCSI_BUSY);
@@ -195,8 +218,8 @@ static void a_write_held_back_for_a_preempt_meets_the_conflict(void **state)
 
 	fight_start(&fight, "held.vhdx", true);
 	victim_write_start(&fight);
-	status = persistent_reserve_out(fight.winner, PR_OUT_PREEMPT_AND_ABORT,
-					WINNER_KEY, VICTIM_KEY);
+	status = persistent_reserve_out(fight.ev, fight.winner,
+					PR_OUT_PREEMPT_AND_ABORT, WINNER_KEY, VICTIM_KEY);
 	assert_int_equal(status, SCSI_BUSY);
 	while (!fight.write_done) {
 		assert_int_equal(tevent_loop_once(fight.ev), 0);
@@ -205,8 +228,8 @@ static void a_write_held_back_for_a_preempt_meets_the_conflict(void **state)
 
 	/* Nothing is in flight, and this one must not be either. */
 	victim_write_start(&fight);
-	status = persistent_reserve_out(fight.winner, PR_OUT_PREEMPT_AND_ABORT,
-					WINNER_KEY, VICTIM_KEY);
+	status = persistent_reserve_out(fight.ev, fight.winner,
+					PR_OUT_PREEMPT_AND_ABORT, WINNER_KEY, VICTIM_KEY);
 	assert_int_equal(status, SCSI_GOOD);
 
 	while (!fight.write_done) {
@@ -214,6 +237,59 @@ static void a_write_held_back_for_a_preempt_meets_the_conflict(void **state)
 	}
 	assert_status(fight.write_status, NT_STATUS(0xC05CFF05));
 	fight_end(&fight);
+}
+
+static void register_at_last(struct tevent_context *ev,
+			     struct librsvd_disk *disk, uint8_t key)
+{
+	uint8_t status;
+
+	do {
+		status = persistent_reserve_out(
+			ev, disk, PR_OUT_REGISTER_AND_IGNORE, 0, key);
+	} while (status == SCSI_CHECK_CONDITION); /* unit attentions */
+	assert_int_equal(status, SCSI_GOOD);
+}
+
+/*
+ * Two hosts, each with two nodes of a cluster. Waiting for each other would
+ * end after the timeout of a fence, and with BUSY.
+ */
+static void processes_that_preempt_at_once_do_not_wait_for_each_other(
+	void **state)
+{
+	struct tevent_context *ev = tevent_context_init(NULL);
+	struct librsvd_disk *preempting[2], *preempted[2];
+	struct tevent_req *reqs[2];
+	size_t round, i;
+
+	attach_image("both.vhdx", 8 * MIB);
+	for (i = 0; i < 2; i++) {
+		struct librsvd_conn *conn = attach_connect(ev, ev);
+
+		assert_ok(attach_open(ev, conn, "both.vhdx", 0,
+				      &preempting[i]));
+		assert_ok(attach_open(ev, conn, "both.vhdx", 0,
+				      &preempted[i]));
+		register_at_last(ev, preempting[i], 0xA0 + i);
+	}
+
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 2; i++) {
+			register_at_last(ev, preempted[i], 0xB0 + i);
+		}
+		for (i = 0; i < 2; i++) {
+			reqs[i] = persistent_reserve_out_send(
+				preempting[i], PR_OUT_PREEMPT, 0xA0 + i,
+				0xB0 + 1 - i);
+		}
+		for (i = 0; i < 2; i++) {
+			assert_int_equal(
+				persistent_reserve_out_recv(ev, reqs[i]),
+				SCSI_GOOD);
+		}
+	}
+	talloc_free(ev);
 }
 
 int main(void)
@@ -226,6 +302,8 @@ int main(void)
 		preempt_is_busy_until_a_write_in_the_same_process_has_ended),
 		cmocka_unit_test(
 			a_write_held_back_for_a_preempt_meets_the_conflict),
+		cmocka_unit_test(
+		processes_that_preempt_at_once_do_not_wait_for_each_other),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
