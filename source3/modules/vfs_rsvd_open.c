@@ -499,6 +499,16 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 		goto done;
 	}
 
+	if (!context->raw) {
+		/*
+		 * The file is shared because the disk is. Windows opens it by
+		 * itself for all initiators and does not compare what each
+		 * of them shares; against others we have rsvd_check_plain().
+		 */
+		share_access |= FILE_SHARE_READ | FILE_SHARE_WRITE |
+				FILE_SHARE_DELETE;
+	}
+
 	/*
 	 * No oplock and no lease: several initiators write (MS-RSVD 3.2.5.1
 	 * gives none, and breaking one would stop the disk). The engine must

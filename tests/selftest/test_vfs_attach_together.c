@@ -114,12 +114,39 @@ static void one_attaches_while_another_detaches(void **state)
 	}
 }
 
+/*
+ * With shares for nobody, and with the DELETE access of a handle with all
+ * rights, which nobody shares.
+ */
+static void initiators_do_not_exclude_each_other_by_share_access(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t i;
+
+	for (i = 0; i < NUM_INITIATORS; i++) {
+		struct librsvd_guid initiator = librsvd_guid_random();
+		struct librsvd_open_params params = {
+			.path = "disk.vhdx",
+			.initiator_id = &initiator,
+			.access_mask = 0x02000000, /* MAXIMUM_ALLOWED */
+			.share_access = 0x1,	   /* read */
+		};
+
+		assert_ok(librsvd_open(fixture, fixture->conns[i], &params,
+				       &fixture->disks[i]));
+	}
+	for (i = 0; i < NUM_INITIATORS; i++) {
+		assert_ok(librsvd_close(fixture->disks[i]));
+	}
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, connected, disconnected)
 	const struct CMUnitTest tests[] = {
 		TEST(initiators_that_attach_at_once_all_succeed),
 		TEST(one_attaches_while_another_detaches),
+		TEST(initiators_do_not_exclude_each_other_by_share_access),
 	};
 #undef TEST
 
