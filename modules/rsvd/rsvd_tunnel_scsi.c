@@ -94,7 +94,11 @@ static NTSTATUS rsvd_tunnel_scsi_reply(
 		.srb_status = rsvd_tunnel_scsi_srb_status(task),
 		.scsi_status = task->status,
 		.cdb_length = request->cdb_length,
-		.sense_info_ex_length = task->sense_length,
+		/*
+		 * As Windows: that of the buffer, whether there is sense data
+		 * in it or not (section 4.2, 6 <16>).
+		 */
+		.sense_info_ex_length = RSVD_SCSI_SENSE_BUFFER_SIZE,
 		.disposition = request->disposition,
 		.srb_flags = request->srb_flags,
 		.data_transfer_length = task->data_in_length,

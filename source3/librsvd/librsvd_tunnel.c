@@ -481,6 +481,12 @@ static NTSTATUS librsvd_sense_fill(struct librsvd_sense *sense,
 	if (length > LIBRSVD_MAX_SENSE) {
 		return NT_STATUS_INVALID_NETWORK_RESPONSE;
 	}
+	if (scsi_status != 0x02 /* CHECK CONDITION */ &&
+	    (srb_status & RSVD_SRB_STATUS_AUTOSENSE_VALID) == 0)
+	{
+		/* The length is that of the buffer, nothing is in it. */
+		length = 0;
+	}
 	*sense = (struct librsvd_sense) {
 		.srb_status = srb_status & RSVD_SRB_STATUS_MASK,
 		.scsi_status = scsi_status,

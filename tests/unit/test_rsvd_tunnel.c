@@ -469,7 +469,7 @@ static void inquiry_answers_with_its_data(void **state)
 {
 	static const uint8_t expected[] = {
 		HEADER(0x02, 0x10),
-		36, 0, 0x01, 0x00, 16, 0, 1, 0, SRB_FLAGS, 36, 0, 0, 0,
+		36, 0, 0x01, 0x00, 16, 20, 1, 0, SRB_FLAGS, 36, 0, 0, 0,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		/* a direct access block device */
 		0x00,
@@ -507,7 +507,7 @@ static void an_unknown_command_is_a_check_condition(void **state)
 	/* ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE */
 	static const uint8_t expected[] = {
 		HEADER(0x02, 0x10),
-		36, 0, 0x84, 0x02, 16, 18, 2, 0, SRB_FLAGS, 0, 0, 0, 0,
+		36, 0, 0x84, 0x02, 16, 20, 2, 0, SRB_FLAGS, 0, 0, 0, 0,
 		0x70, 0x00, 0x05, 0x00, 0x00, 0x00, 0x00, 0x0a,
 		0x00, 0x00, 0x00, 0x00, 0x20, 0x00, 0x00,
 	};
@@ -728,7 +728,7 @@ static void a_reservation_conflict_is_told_by_the_scsi_status(void **state)
 	uint8_t in[16 + 36 + 512] = {0};
 	static const uint8_t expected[] = {
 		HEADER(0x02, 0x10),
-		36, 0, 0x04, 0x18, 16, 0, 0, 0, SRB_FLAGS, 0, 0, 0, 0,
+		36, 0, 0x04, 0x18, 16, 20, 0, 0, SRB_FLAGS, 0, 0, 0, 0,
 	};
 	DATA_BLOB out;
 
