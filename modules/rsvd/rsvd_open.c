@@ -39,8 +39,9 @@ static NTSTATUS rsvd_open_context_check_name(struct rsvd_open_context *context)
 				   wire->initiator_host_name_length,
 				   &name, &length))
 	{
+		/* It is for people to read. An initiator does not need it. */
 		DBG_NOTICE("InitiatorHostName is not UTF-16\n");
-		return NT_STATUS_INVALID_PARAMETER;
+		return NT_STATUS_OK;
 	}
 
 	/* What follows a NUL is not shown, and not kept. */

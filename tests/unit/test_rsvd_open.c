@@ -149,10 +149,13 @@ static void a_host_name_longer_than_its_field_is_refused(void **state)
 		      NT_STATUS_INVALID_PARAMETER);
 }
 
-static void a_host_name_of_half_a_character_is_refused(void **state)
+static void a_host_name_of_half_a_character_is_none(void **state)
 {
-	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET, 15, NULL),
-		      NT_STATUS_INVALID_PARAMETER);
+	struct rsvd_open_context *context = NULL;
+
+	assert_status(parse(*state, 2, 168, NAME_LENGTH_OFFSET, 15, &context),
+		      NT_STATUS_OK);
+	assert_string_equal(context->host_name, "");
 }
 
 static void a_host_name_ends_at_a_nul(void **state)
@@ -519,7 +522,7 @@ int main(void)
 		rsvd_test(has_initiator_id_is_a_boolean),
 		rsvd_test(without_has_initiator_id_there_is_no_initiator),
 		rsvd_test(a_host_name_longer_than_its_field_is_refused),
-		rsvd_test(a_host_name_of_half_a_character_is_refused),
+		rsvd_test(a_host_name_of_half_a_character_is_none),
 		rsvd_test(a_host_name_ends_at_a_nul),
 		rsvd_test(no_host_name_is_an_empty_one),
 		rsvd_test(originators_4_and_8_see_the_file),
