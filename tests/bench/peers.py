@@ -31,12 +31,20 @@ WORKLOADS = [
 ]
 
 
+def listens(path):
+    """Without connecting, of which the server would complain."""
+    accepts = '00010000'
+    with open('/proc/net/unix') as table:
+        return any(line.split()[3] == accepts and line.split()[-1] == path
+                   for line in list(table)[1:])
+
+
 @contextlib.contextmanager
-def server(command, socket):
+def server(command, path):
     """A NBD server, from when it listens until it has ended."""
     with subprocess.Popen(command) as child:
         try:
-            while not os.path.exists(socket):
+            while not listens(path):
                 if child.poll() is not None:
                     raise SystemExit('bench: %s ended' % command[0])
                 time.sleep(0.01)
@@ -46,38 +54,38 @@ def server(command, socket):
 
 
 def qemu_nbd(directory):
-    socket = os.path.join(directory, 'qemu')
+    path = os.path.join(directory, 'qemu')
     return server(['qemu-nbd', '--format=vhdx', '--persistent',
                    '--shared=8', '--cache=writeback', '--aio=threads',
-                   '--socket=' + socket,
+                   '--socket=' + path,
                    os.path.join(os.environ['LOCAL_PATH'], 'dynamic.vhdx')],
-                  socket), socket
+                  path), path
 
 
 def nbdkit_rsvd(directory):
-    socket = os.path.join(directory, 'nbdkit')
+    path = os.path.join(directory, 'nbdkit')
     secret = os.path.join(directory, 'password')
     with open(secret, 'w') as out:
         out.write(os.environ['PASSWORD'])
     plugin = os.path.join(os.environ['BUILD'],
                           'nbdkit/nbdkit-rsvd-plugin.so')
-    return server(['nbdkit', '--foreground', '--unix', socket, plugin,
+    return server(['nbdkit', '--foreground', '--unix', path, plugin,
                    '//%s/%s/dynamic.vhdx' % (os.environ['SERVER_IP'],
                                              os.environ['SHARE']),
                    'port=' + os.environ['SERVER_PORT'],
                    'user=' + os.environ['USERNAME'],
                    'password=+' + secret, 'config-file='
-                   + os.environ['CONFIGURATION'].split()[1]], socket), socket
+                   + os.environ['CONFIGURATION'].split()[1]], path), path
 
 
 PEERS = [('qemu-nbd', qemu_nbd), ('nbdkit rsvd', nbdkit_rsvd)]
 
 
-def fio(options, socket, workload, depth):
+def fio(options, path, workload, depth):
     _, pattern, block_size = workload
     done = subprocess.run(
         ['fio', '--name=peers', '--ioengine=nbd',
-         '--uri=nbd+unix:///?socket=' + socket, '--rw=' + pattern,
+         '--uri=nbd+unix:///?socket=' + path, '--rw=' + pattern,
          '--bs=' + block_size, '--iodepth=%d' % depth, '--time_based',
          '--ramp_time=200ms', '--runtime=%dms' % (options.seconds * 1000),
          '--output-format=json'], stdout=subprocess.PIPE, check=True,
@@ -100,10 +108,10 @@ def run(options):
             for _ in range(options.rounds):
                 for name, start in PEERS:
                     with tempfile.TemporaryDirectory() as directory:
-                        running, socket = start(directory)
+                        running, path = start(directory)
                         with running:
                             results[name].append(
-                                fio(options, socket, workload, depth))
+                                fio(options, path, workload, depth))
             print('%-23s %5d' % (workload[0], depth) + ''.join(
                 '   %12.0f %7.1f' % (
                     statistics.median(r['iops'] for r in results[name]),
