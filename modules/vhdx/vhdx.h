@@ -43,7 +43,8 @@ struct vhdx_geometry {
  *                      child of mem_ctx; may be NULL
  * @return NT_STATUS_OK
  *         NT_STATUS_FILE_CORRUPT_ERROR  a rule of MS-VHDX is broken
- *         NT_STATUS_NOT_SUPPORTED       valid, but needs what we lack
+ *         NT_STATUS_NOT_SUPPORTED       valid, but needs what we lack, as a
+ *                                       differencing image its parents
  *         NT_STATUS_NO_MEMORY, or the error of the storage
  *
  * MS-VHDX 2.2 to 2.6.
@@ -51,6 +52,52 @@ struct vhdx_geometry {
 NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		   struct vhdx_shared *shared, uint32_t flags,
 		   struct vhdx **image, char **reason);
+
+/**
+ * Open the file of a parent, to be read only. Nobody may write it while the
+ * result lives.
+ *
+ * @param[in]  mem_ctx  outlives the image; the result is a child of it
+ * @param[in]  path     below the root that vhdx_parents.path is below: names
+ *                      with '/' between them, none of them empty, "." or ".."
+ */
+typedef NTSTATUS (*vhdx_open_parent_fn)(TALLOC_CTX *mem_ctx, const char *path,
+					void *private_data,
+					struct vhdx_storage **storage);
+
+/* Where the parents of a differencing image are */
+struct vhdx_parents {
+	const char *path;	/* of the image, as vhdx_open_parent_fn has it */
+	vhdx_open_parent_fn open;
+	void *private_data;
+};
+
+#define VHDX_MAX_PARENTS 64
+
+/**
+ * vhdx_open() for images that may have a parent. Parents are looked up by
+ * their relative path, which must not lead out of the root; each must be the
+ * one that the image was made from (DataWriteGuid), and none can come twice.
+ *
+ * @param[in]  parents  needed during the call only; NULL is vhdx_open()
+ * @return as vhdx_open(), and
+ *         NT_STATUS_OBJECT_PATH_INVALID  a path that leads out of the root
+ *         NT_STATUS_FILE_INVALID         the parent has changed, or is another
+ *         NT_STATUS_TOO_MANY_LINKS       more parents than VHDX_MAX_PARENTS,
+ *                                        or one is its own ancestor
+ *         or the error of vhdx_open_parent_fn
+ *
+ * MS-VHDX 2.6.2.6.
+ */
+NTSTATUS vhdx_open_chain(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+			 struct vhdx_shared *shared, uint32_t flags,
+			 const struct vhdx_parents *parents,
+			 struct vhdx **image, char **reason);
+
+/* What a differencing image is based on, or NULL; goes with the image. */
+struct vhdx *vhdx_parent(const struct vhdx *image);
+/* Its path as vhdx_open_parent_fn got it, or NULL */
+const char *vhdx_parent_path(const struct vhdx *image);
 
 /**
  * Leave the image in order: the last writer empties the log and gives
@@ -65,6 +112,7 @@ const struct vhdx_geometry *vhdx_geometry(const struct vhdx *image);
 enum vhdx_extent_kind {
 	VHDX_EXTENT_FILE, /* at file_offset */
 	VHDX_EXTENT_ZERO, /* reads as zeros, a write has to allocate */
+	VHDX_EXTENT_PARENT, /* in a parent, a write has to copy */
 };
 
 struct vhdx_extent {
@@ -157,10 +205,21 @@ struct vhdx_create_params {
 	uint32_t log_size;		/* multiple of 1 MiB; 0: 1 MiB */
 	bool fixed;
 	struct GUID virtual_disk_id;	/* all zero: a new one */
+	/*
+	 * A differencing image: of this one, which nobody may write as long
+	 * as there is the new one. Sizes that are 0, and the id, are the
+	 * parent's; blocks are 2 MiB.
+	 */
+	const struct vhdx *parent;
+	/* How to get there from the new file: names, "..", '/' between */
+	const char *parent_path;
 };
 
 /**
  * Write a new, empty image into an empty file.
+ *
+ * What the parent says of the virtual disk is copied, but for metadata items
+ * that we do not know.
  *
  * @return NT_STATUS_INVALID_PARAMETER  a value that MS-VHDX does not allow
  *         NT_STATUS_OBJECT_NAME_COLLISION  the file is not empty

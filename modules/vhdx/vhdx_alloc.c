@@ -36,19 +36,18 @@
  *    space    ftruncate to growing_end -> stable_end
  *
  * Only NOT_PRESENT (or any other state without a place) -> FULLY_PRESENT is
- * done here. What will also be needed for the others:
+ * done here, and in a child also -> ZERO. There, a block begins with a copy of
+ * what it reads as in place of the zeros of A1 and A3: see vhdx_child.c. What
+ * will also be needed for the others:
  *
- *  - FULLY_PRESENT -> UNMAPPED, ZERO, NOT_PRESENT (trim), and moving a block:
+ *  - FULLY_PRESENT -> UNMAPPED, ZERO (trim; NOT_PRESENT is the parent, in a
+ *    child), and moving a block:
  *    store a new map_generation under the lock, before the place is used for
  *    anything else; other processes drop what they have cached when they see
  *    it. A place can be used again only when the BAT change is flushed, the
  *    I/O that others translated before is done (each user's entry in the
  *    record would say which generation it has seen), and the space is zeros
  *    again, flushed (punched).
- *  - NOT_PRESENT -> PARTIALLY_PRESENT, and more bits in a bitmap: the bit says
- *    that the payload is there, so it comes after the payload, with a flush
- *    between; no new generation, as long as what is not mapped is looked up
- *    again. PARTIALLY_PRESENT -> FULLY_PRESENT is the same.
  *  - a smaller or larger disk: the geometry is cached by everybody, so a new
  *    map_generation too.
  *
@@ -76,21 +75,28 @@
 #define MIN_GROWTH_BLOCKS 16
 #define MAX_GROWTH (4096 * VHDX_MIB)
 
+/* Blocks that are copied at the same time, and share a flush */
+#define MAX_COPIES 8
+
 /* The blocks one request needs: [next, end) */
 struct alloc_want {
 	struct alloc_want *prev, *next;
 	uint64_t next_block;
 	uint64_t end_block;
+	bool zero;	/* the state ZERO instead of a place */
 };
 
 enum alloc_result {
 	ALLOC_DONE,	/* all have what they want */
 	ALLOC_AGAIN,	/* some of it; the lock was held long enough */
 	ALLOC_FLUSH,	/* again after a flush */
+	ALLOC_COPY,	/* again after copies of blocks, and a flush */
 };
 
 struct alloc_step {
 	struct alloc_want *wants;
+	struct vhdx_copy **copies;	/* of who runs the step ... */
+	TALLOC_CTX *copies_ctx;		/* ... and its */
 	enum alloc_result result;
 	bool prefetch;	/* something to flush that nobody waits for */
 };
@@ -104,6 +110,7 @@ struct alloc_batch {
 	size_t max;
 	uint64_t next_free;
 	bool need_space;
+	bool need_copy;
 };
 
 static uint64_t align_up(uint64_t n)
@@ -121,7 +128,9 @@ static NTSTATUS reservation_drop(struct vhdx *image, uint64_t keep_end,
 	uint64_t end = MAX(image->used_end, keep_end);
 	NTSTATUS status;
 
-	if (image->used_end == 0 || image->geometry.leave_blocks_allocated) {
+	if (image->used_end == 0 || image->geometry.leave_blocks_allocated ||
+	    image->geometry.has_parent) {
+		/* C2 in vhdx_child.c */
 		return NT_STATUS_OK;
 	}
 	end = MAX(end, vhdx_region_end(image));
@@ -352,13 +361,84 @@ static NTSTATUS batch_sector(struct vhdx *image, struct alloc_batch *batch,
 	return NT_STATUS_OK;
 }
 
+static NTSTATUS batch_take(struct vhdx *image, const struct vhdx_state *state,
+			   struct alloc_batch *batch, uint64_t *place)
+{
+	uint64_t block_size = image->geometry.block_size;
+
+	if (batch->next_free + block_size > state->stable_end) {
+		batch->need_space = true;
+		return NT_STATUS_RETRY;
+	}
+	*place = batch->next_free;
+	batch->next_free += block_size;
+	return NT_STATUS_OK;
+}
+
+/*
+ * The place of a block that others have something of: a copy of that, see
+ * vhdx_child.c. NT_STATUS_PENDING while it is not complete and stable.
+ */
+static NTSTATUS batch_copy(struct vhdx *image, const struct vhdx_state *state,
+			   struct alloc_batch *batch, struct alloc_step *step,
+			   uint64_t block, uint64_t entry, uint64_t *place)
+{
+	struct vhdx_copy *copy = NULL;
+	unsigned num_open = 0;
+	bool has_data = true;
+	NTSTATUS status = NT_STATUS_OK;
+
+	for (copy = *step->copies; copy != NULL; copy = copy->next) {
+		if (copy->block == block && copy->entry == entry) {
+			break;
+		}
+		num_open += copy->stable ? 0 : 1;
+	}
+	if (copy != NULL && copy->stable) {
+		copy->published = true;
+		*place = copy->place;
+		return NT_STATUS_OK;
+	}
+	if (copy != NULL) {
+		batch->need_copy = true;
+		return NT_STATUS_PENDING;
+	}
+	if (VHDX_BAT_STATE(entry) != VHDX_PAYLOAD_PARTIALLY_PRESENT) {
+		status = vhdx_child_has_data(image, block, &has_data);
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (!has_data) {
+		return batch_take(image, state, batch, place);
+	}
+	if (num_open == MAX_COPIES) {
+		return NT_STATUS_RETRY;
+	}
+	copy = talloc_zero(step->copies_ctx, struct vhdx_copy);
+	if (copy == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	copy->block = block;
+	copy->entry = entry;
+	status = batch_take(image, state, batch, &copy->place);
+	if (!NT_STATUS_IS_OK(status)) {
+		TALLOC_FREE(copy);
+		return status;
+	}
+	DLIST_ADD_END(*step->copies, copy);
+	batch->need_copy = true;
+	return NT_STATUS_PENDING;
+}
+
 /* Look the block up in the file, and give it a place if it has none. */
 static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
-			    struct alloc_batch *batch, uint64_t block)
+			    struct alloc_batch *batch, struct alloc_step *step,
+			    uint64_t block, bool zero)
 {
 	uint64_t index = vhdx_bat_index(image, block);
-	uint64_t block_size = image->geometry.block_size;
 	uint8_t *entry = NULL;
+	uint64_t old;
 	uint64_t place;
 	NTSTATUS status;
 	size_t slot;
@@ -369,23 +449,49 @@ static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
 	}
 	entry = batch->updates[slot].sector +
 		(index % SECTOR_ENTRIES) * VHDX_BAT_ENTRY_SIZE;
-	place = vhdx_bat_entry_place(image, block, PULL_LE_U64(entry, 0),
-				     NULL);
+	old = PULL_LE_U64(entry, 0);
+	place = vhdx_bat_entry_place(image, block, old, NULL);
 	if (place == VHDX_PLACE_BAD) {
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
 	if (vhdx_place_is_mapped(place)) {
 		return NT_STATUS_OK;
 	}
-	if (batch->next_free + block_size > state->stable_end) {
-		batch->need_space = true;
-		return NT_STATUS_RETRY;
+	if (zero) {
+		if (place != VHDX_PLACE_NONE) {
+			PUSH_LE_U64(entry, 0, VHDX_PAYLOAD_ZERO);
+			batch->dirty[slot] = true;
+		}
+		return NT_STATUS_OK;
+	}
+	if (place == VHDX_PLACE_NONE) {
+		status = batch_take(image, state, batch, &place);
+	} else {
+		status = batch_copy(image, state, batch, step, block, old,
+				    &place);
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
 	}
 	PUSH_LE_U64(entry, 0, VHDX_BAT_ENTRY(VHDX_PAYLOAD_FULLY_PRESENT,
-					     batch->next_free));
+					     place));
 	batch->dirty[slot] = true;
-	batch->next_free += block_size;
 	return NT_STATUS_OK;
+}
+
+/* Those that are in the BAT now have done their work. */
+static void copies_drop_published(struct vhdx_copy **copies)
+{
+	struct vhdx_copy *copy = NULL;
+	struct vhdx_copy *next = NULL;
+
+	for (copy = *copies; copy != NULL; copy = next) {
+		next = copy->next;
+		if (copy->published) {
+			DLIST_REMOVE(*copies, copy);
+			TALLOC_FREE(copy);
+		}
+	}
 }
 
 static struct alloc_batch *batch_new(struct vhdx *image)
@@ -435,6 +541,41 @@ static size_t batch_pack(struct vhdx *image, struct alloc_batch *batch)
 }
 
 /*
+ * As many blocks as go into the batch. *want and *block are the first one
+ * that has got nothing; *want is NULL if there is none.
+ */
+static NTSTATUS batch_fill(struct vhdx *image, struct vhdx_state *state,
+			   struct alloc_batch *batch, struct alloc_step *step,
+			   struct alloc_want **_want, uint64_t *_block)
+{
+	struct alloc_want *want = NULL;
+
+	*_want = NULL;
+	for (want = step->wants; want != NULL; want = want->next) {
+		uint64_t block;
+
+		for (block = want->next_block; block < want->end_block;
+		     block++) {
+			NTSTATUS status;
+
+			status = batch_block(image, state, batch, step, block,
+					     want->zero);
+			if (NT_STATUS_IS_OK(status)) {
+				continue;
+			}
+			if (*_want == NULL) {
+				*_want = want;
+				*_block = block;
+			}
+			if (!NT_STATUS_EQUAL(status, NT_STATUS_PENDING)) {
+				return status;
+			}
+		}
+	}
+	return NT_STATUS_OK;
+}
+
+/*
  * One log entry's worth of blocks. The wants move on by what is mapped when
  * this returns with NT_STATUS_OK.
  */
@@ -464,26 +605,15 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	}
 	batch->next_free = state->next_free;
 
-	for (want = step->wants; want != NULL; want = want->next) {
-		for (block = want->next_block; block < want->end_block;
-		     block++) {
-			status = batch_block(image, state, batch, block);
-			if (!NT_STATUS_IS_OK(status)) {
-				break;
-			}
-		}
-		if (!NT_STATUS_IS_OK(status)) {
-			break;
-		}
-	}
+	status = batch_fill(image, state, batch, step, &want, &block);
 	if (!NT_STATUS_IS_OK(status) &&
 	    !NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
 		goto done;
 	}
 
 	num = batch_pack(image, batch);
+	state->next_free = batch->next_free;
 	if (num > 0) {
-		state->next_free = batch->next_free;
 		status = vhdx_log_append(image, state, batch->updates, num);
 		if (!NT_STATUS_IS_OK(status)) {
 			state->next_free = old_next_free;
@@ -494,6 +624,10 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 			vhdx_bat_sector_changed(image, batch->sectors[i],
 						batch->updates[i].sector);
 		}
+		copies_drop_published(step->copies);
+	}
+	if (state->next_free != old_next_free) {
+		*changed = true;
 	}
 
 	/* want is where it stopped, NULL if nowhere */
@@ -512,6 +646,10 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		need = MIN(need, MAX_GROWTH);
 		status = space_grow(image, state, need, changed);
 		step->result = ALLOC_FLUSH;
+	}
+	if (batch->need_copy) {
+		/* It flushes too. */
+		step->result = ALLOC_COPY;
 	}
 done:
 	TALLOC_FREE(batch);
@@ -585,7 +723,8 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 		return NT_STATUS_OK;
 	}
 	status = blocks_step(image, state, step, changed);
-	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH) {
+	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH &&
+	    step->result != ALLOC_COPY) {
 		space_prefetch(image, state, step, changed);
 		step->prefetch |= vhdx_log_wants_flush(image, state);
 	}
@@ -603,29 +742,53 @@ static struct alloc_want want_range(const struct vhdx *image, uint64_t offset,
 	};
 }
 
+static NTSTATUS alloc_want_wait(struct vhdx *image, struct alloc_want *want)
+{
+	struct vhdx_copy *copies = NULL;
+	struct alloc_step step = {
+		.wants = want, .copies = &copies, .copies_ctx = image,
+	};
+	NTSTATUS status;
+
+	do {
+		bool more;
+
+		status = vhdx_state_locked(image, alloc_step_locked, &step);
+		if (!NT_STATUS_IS_OK(status) || step.result == ALLOC_DONE) {
+			break;
+		}
+		more = step.result == ALLOC_COPY;
+		while (more && NT_STATUS_IS_OK(status)) {
+			status = vhdx_copies_step(image, copies, &more);
+		}
+		if (NT_STATUS_IS_OK(status) && step.result != ALLOC_AGAIN) {
+			status = vhdx_sync(image);
+		}
+		if (NT_STATUS_IS_OK(status) && step.result == ALLOC_COPY) {
+			vhdx_copies_flushed(image, copies);
+		}
+	} while (NT_STATUS_IS_OK(status));
+	/* The places of those that are left are leaked. */
+	vhdx_copies_free(&copies);
+	return status;
+}
+
 NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length)
 {
 	struct alloc_want want = { .next_block = 0 };
-	struct alloc_step step = { .wants = NULL };
-	NTSTATUS status;
 
 	if (length > 0) {
 		want = want_range(image, offset, length);
-		step.wants = &want;
 	}
-	do {
-		status = vhdx_state_locked(image, alloc_step_locked, &step);
-		if (!NT_STATUS_IS_OK(status)) {
-			return status;
-		}
-		if (step.result == ALLOC_FLUSH) {
-			status = vhdx_sync(image);
-			if (!NT_STATUS_IS_OK(status)) {
-				return status;
-			}
-		}
-	} while (step.result != ALLOC_DONE);
-	return NT_STATUS_OK;
+	return alloc_want_wait(image, length > 0 ? &want : NULL);
+}
+
+NTSTATUS vhdx_alloc_zero(struct vhdx *image, uint64_t offset, uint64_t length)
+{
+	struct alloc_want want = want_range(image, offset, length);
+
+	want.zero = true;
+	return alloc_want_wait(image, &want);
 }
 
 /*
@@ -638,6 +801,7 @@ struct vhdx_alloc_queue {
 	struct tevent_immediate *im;
 	bool running;
 	struct tevent_req *prefetch;
+	struct vhdx_copy *copies;
 };
 
 struct vhdx_alloc_state {
@@ -685,6 +849,7 @@ static bool waiter_is_served(const struct vhdx_alloc_state *state)
 static void queue_schedule(struct vhdx_alloc_queue *queue)
 {
 	if (queue->waiters == NULL) {
+		vhdx_copies_free(&queue->copies);
 		queue->running = false;
 		return;
 	}
@@ -721,6 +886,7 @@ static void queue_fail(struct vhdx_alloc_queue *queue, NTSTATUS status)
 	while (queue->waiters != NULL) {
 		waiter_finish(queue->waiters, status);
 	}
+	vhdx_copies_free(&queue->copies);
 	queue->running = false;
 }
 
@@ -743,17 +909,56 @@ static void queue_flushed(struct tevent_req *subreq)
 		queue_fail(queue, status);
 		return;
 	}
+	vhdx_copies_flushed(queue->image, queue->copies);
 	queue_schedule(queue);
+}
+
+static void queue_flush(struct vhdx_alloc_queue *queue)
+{
+	struct tevent_req *subreq = NULL;
+
+	if (queue->waiters == NULL) {
+		queue_schedule(queue);
+		return;
+	}
+	subreq = vhdx_sync_send(queue, queue->waiters->ev, queue->image);
+	if (subreq == NULL) {
+		queue_fail(queue, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	tevent_req_set_callback(subreq, queue_flushed, queue);
+}
+
+/* A piece of a block at a time, so that others get their turn. */
+static void queue_copy(struct tevent_context *ev, struct tevent_immediate *im,
+		       void *private_data)
+{
+	struct vhdx_alloc_queue *queue = private_data;
+	NTSTATUS status;
+	bool more;
+
+	status = vhdx_copies_step(queue->image, queue->copies, &more);
+	if (!NT_STATUS_IS_OK(status)) {
+		queue_fail(queue, status);
+		return;
+	}
+	if (!more || queue->waiters == NULL) {
+		queue_flush(queue);
+		return;
+	}
+	tevent_schedule_immediate(queue->im, queue->waiters->ev, queue_copy,
+				  queue);
 }
 
 static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 		      void *private_data)
 {
 	struct vhdx_alloc_queue *queue = private_data;
-	struct alloc_step step = { .wants = NULL };
+	struct alloc_step step = {
+		.copies = &queue->copies, .copies_ctx = queue,
+	};
 	struct vhdx_alloc_state *waiter = NULL;
 	struct vhdx_alloc_state *next = NULL;
-	struct tevent_req *subreq = NULL;
 	NTSTATUS status;
 
 	/* A list of its own for the step, which takes off what is served. */
@@ -778,16 +983,13 @@ static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 			waiter_finish(waiter, NT_STATUS_OK);
 		}
 	}
-	if (step.result != ALLOC_FLUSH || queue->waiters == NULL) {
+	if (step.result == ALLOC_FLUSH) {
+		queue_flush(queue);
+	} else if (step.result == ALLOC_COPY) {
+		queue_copy(ev, im, queue);
+	} else {
 		queue_schedule(queue);
-		return;
 	}
-	subreq = vhdx_sync_send(queue, queue->waiters->ev, queue->image);
-	if (subreq == NULL) {
-		queue_fail(queue, NT_STATUS_NO_MEMORY);
-		return;
-	}
-	tevent_req_set_callback(subreq, queue_flushed, queue);
 }
 
 static struct vhdx_alloc_queue *queue_get(struct vhdx *image)

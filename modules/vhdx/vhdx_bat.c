@@ -102,8 +102,7 @@ uint64_t vhdx_bat_block_length(const struct vhdx *image, uint64_t block)
 	return MIN(rest, image->geometry.block_size);
 }
 
-/* Is a place inside the file, which others may have made larger? */
-static bool inside_file(struct vhdx *image, uint64_t end)
+bool vhdx_bat_inside_file(struct vhdx *image, uint64_t end)
 {
 	uint64_t size;
 
@@ -141,10 +140,11 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 			      uint64_t entry, struct vhdx_findings *findings)
 {
 	uint64_t offset = VHDX_BAT_FILE_OFFSET(entry);
+	bool has_parent = image->geometry.has_parent;
 	const char *overlap = NULL;
 
 	if (entry == VHDX_PAYLOAD_NOT_PRESENT) {
-		return VHDX_PLACE_NONE;
+		return has_parent ? VHDX_PLACE_PARENT : VHDX_PLACE_NONE;
 	}
 	if (VHDX_BAT_RESERVED(entry) != 0) {
 		return bad_place(findings, block, "Reserved must be 0");
@@ -152,6 +152,10 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 
 	switch (VHDX_BAT_STATE(entry)) {
 	case VHDX_PAYLOAD_NOT_PRESENT:
+		if (has_parent) {
+			return VHDX_PLACE_PARENT;
+		}
+		return VHDX_PLACE_NONE;
 	case VHDX_PAYLOAD_UNDEFINED:
 	case VHDX_PAYLOAD_ZERO:
 	case VHDX_PAYLOAD_UNMAPPED:
@@ -160,8 +164,12 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 	case VHDX_PAYLOAD_FULLY_PRESENT:
 		break;
 	case VHDX_PAYLOAD_PARTIALLY_PRESENT:
-		return bad_place(findings, block,
-				 "State PARTIALLY_PRESENT needs a parent");
+		if (!has_parent) {
+			return bad_place(findings, block,
+					 "State PARTIALLY_PRESENT needs a "
+					 "parent");
+		}
+		break;
 	default:
 		return bad_place(findings, block,
 				 "State must not be %u",
@@ -169,8 +177,8 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 	}
 
 	if (offset > INT64_MAX - VHDX_MAX_BLOCK_SIZE ||
-	    !inside_file(image,
-			 offset + vhdx_bat_block_length(image, block))) {
+	    !vhdx_bat_inside_file(
+		    image, offset + vhdx_bat_block_length(image, block))) {
 		return bad_place(findings, block,
 				 "FileOffsetMB must be inside the file");
 	}
@@ -180,6 +188,9 @@ uint64_t vhdx_bat_entry_place(struct vhdx *image, uint64_t block,
 		return bad_place(findings, block,
 				 "FileOffsetMB must not overlap the %s",
 				 overlap);
+	}
+	if (VHDX_BAT_STATE(entry) == VHDX_PAYLOAD_PARTIALLY_PRESENT) {
+		return offset | VHDX_PLACE_PARTIAL;
 	}
 	return offset;
 }
@@ -203,6 +214,13 @@ static bool entry_block(const struct vhdx *image, uint64_t index,
 
 	*block = index - index / stride;
 	return index % stride != stride - 1;
+}
+
+bool vhdx_bat_is_bitmap(const struct vhdx *image, uint64_t index)
+{
+	uint64_t block;
+
+	return !entry_block(image, index, &block);
 }
 
 static void sector_pull(struct vhdx *image, struct bat_sector *sector,
@@ -362,17 +380,35 @@ void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 	char field[48];
 
 	if (!entry_block(image, index, &block)) {
-		/* 2.5.1.2: there are no bitmaps where there is no parent */
-		if (VHDX_BAT_STATE(entry) != VHDX_BITMAP_NOT_PRESENT) {
+		uint64_t chunk = index - block;
+
+		place = vhdx_bitmap_entry_place(image, chunk, entry, findings);
+		if (vhdx_place_is_mapped(place) &&
+		    !vhdx_space_take(space, place, VHDX_MIB)) {
 			snprintf(field, sizeof(field),
-				 "sector bitmap[%" PRIu64 "]", index - block);
+				 "sector bitmap[%" PRIu64 "]", chunk);
 			vhdx_find(findings, true, "BAT", field,
-				  "State must be NOT_PRESENT without a "
-				  "parent");
+				  "FileOffsetMB must not overlap another "
+				  "block");
 		}
 		return;
 	}
 	place = vhdx_bat_entry_place(image, block, entry, findings);
+	if (vhdx_place_is_partial(place)) {
+		uint64_t bitmap;
+		NTSTATUS status;
+
+		place -= VHDX_PLACE_PARTIAL;
+		status = vhdx_bitmap_place(image, block >> image->chunk_shift,
+					   &bitmap);
+		if (!NT_STATUS_IS_OK(status)) {
+			snprintf(field, sizeof(field),
+				 "payload[%" PRIu64 "]", block);
+			vhdx_find(findings, true, "BAT", field,
+				  "State PARTIALLY_PRESENT needs a sector "
+				  "bitmap");
+		}
+	}
 	if (!vhdx_place_is_mapped(place)) {
 		return;
 	}

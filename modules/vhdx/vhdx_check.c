@@ -30,7 +30,12 @@ static void entry_check(struct check_state *check, uint64_t index,
 {
 	struct vhdx *image = check->image;
 	uint64_t offset = VHDX_BAT_FILE_OFFSET(entry);
-	bool mapped = VHDX_BAT_STATE(entry) == VHDX_PAYLOAD_FULLY_PRESENT;
+	bool is_bitmap = vhdx_bat_is_bitmap(image, index);
+	uint64_t length = is_bitmap ? VHDX_MIB : image->geometry.block_size;
+	/* A sector bitmap is there in the state that has the same number. */
+	bool mapped = VHDX_BAT_STATE(entry) == VHDX_PAYLOAD_FULLY_PRESENT ||
+		      (VHDX_BAT_STATE(entry) ==
+		       VHDX_PAYLOAD_PARTIALLY_PRESENT && !is_bitmap);
 
 	if (mapped && offset >= check->window + WINDOW_SIZE &&
 	    offset < image->file_size) {
@@ -41,15 +46,14 @@ static void entry_check(struct check_state *check, uint64_t index,
 		/* The rules that are not about space are told once. */
 		vhdx_bat_entry_check(image, index, entry, check->space,
 				     check->findings);
-		if (mapped) {
+		if (mapped && !is_bitmap) {
 			check->report->num_allocated_blocks += 1;
 		}
 	} else if (mapped && offset >= check->window &&
 		   offset < check->window + WINDOW_SIZE) {
 		struct vhdx_findings *overlaps = check->findings;
 
-		if (!vhdx_space_take(check->space, offset,
-				     image->geometry.block_size)) {
+		if (!vhdx_space_take(check->space, offset, length)) {
 			char field[48];
 
 			snprintf(field, sizeof(field), "entry[%" PRIu64 "]",
@@ -174,6 +178,7 @@ static NTSTATUS second_region_table_check(struct check_state *check)
 static NTSTATUS image_check(struct check_state *check)
 {
 	struct vhdx *image = check->image;
+	struct vhdx_locator *locator = NULL;
 	NTSTATUS status;
 
 	status = vhdx_load(image, true, check->findings);
@@ -188,9 +193,14 @@ static NTSTATUS image_check(struct check_state *check)
 	}
 	check->report->num_blocks = image->num_blocks;
 	if (image->geometry.has_parent) {
-		vhdx_find(check->findings, false, "file parameters",
-			  "HasParent", "the BAT is not checked");
-		return NT_STATUS_OK;
+		/* The parents have checks of their own. */
+		status = vhdx_locator_load(image, check->report, &locator,
+					   check->findings);
+		TALLOC_FREE(locator);
+		if (!NT_STATUS_IS_OK(status) &&
+		    check->findings->num_errors == 0) {
+			return status;
+		}
 	}
 	return space_check(check);
 }

@@ -140,6 +140,15 @@ enum vhdx_bitmap_state {
 #define VHDX_MIN_BLOCK_SIZE VHDX_MIB
 #define VHDX_MAX_BLOCK_SIZE (256 * VHDX_MIB)
 
+/* 2.6.2.6 */
+#define VHDX_LOCATOR_RESERVED 16
+#define VHDX_LOCATOR_KEY_VALUE_COUNT 18
+#define VHDX_LOCATOR_ENTRY(i) (20 + 12 * (size_t)(i))
+#define VHDX_LOCATOR_ENTRY_KEY_OFFSET 0
+#define VHDX_LOCATOR_ENTRY_VALUE_OFFSET 4
+#define VHDX_LOCATOR_ENTRY_KEY_LENGTH 8
+#define VHDX_LOCATOR_ENTRY_VALUE_LENGTH 10
+
 /* 2.2.3.2 */
 #define VHDX_GUID_BAT \
 	{ 0x2DC27766, 0xF623, 0x4200, { 0x9D, 0x64 }, \
@@ -167,5 +176,10 @@ enum vhdx_bitmap_state {
 #define VHDX_GUID_PARENT_LOCATOR \
 	{ 0xA8D35F2D, 0xB30B, 0x454D, { 0xAB, 0xF7 }, \
 	  { 0xD3, 0xD8, 0x48, 0x34, 0xAB, 0x0C } }
+
+/* 2.6.2.6.3 */
+#define VHDX_GUID_LOCATOR_TYPE_VHDX \
+	{ 0xB04AEFB7, 0xD19E, 0x4A81, { 0xB7, 0x89 }, \
+	  { 0x25, 0xB8, 0xE9, 0x44, 0x59, 0x13 } }
 
 #endif /* _VHDX_FORMAT_H_ */

@@ -49,8 +49,20 @@ static NTSTATUS overlay_clip(struct vhdx *image, struct vhdx_extent *extent)
 	return NT_STATUS_OK;
 }
 
+static enum vhdx_extent_kind place_kind(uint64_t place)
+{
+	if (place == VHDX_PLACE_NONE) {
+		return VHDX_EXTENT_ZERO;
+	}
+	if (vhdx_place_is_mapped(place)) {
+		return VHDX_EXTENT_FILE;
+	}
+	return VHDX_EXTENT_PARENT;
+}
+
 static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
-			   uint64_t length, struct vhdx_extent *extent)
+			   uint64_t length, bool for_write,
+			   struct vhdx_extent *extent)
 {
 	uint64_t block_size = image->geometry.block_size;
 	uint64_t block = offset >> image->block_shift;
@@ -65,7 +77,13 @@ static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	if (vhdx_place_is_partial(first) && !for_write) {
+		return vhdx_bitmap_map(image, block, in_block,
+				       MIN(run, length),
+				       first - VHDX_PLACE_PARTIAL, extent);
+	}
 	for (i = 1; run < length && i < MAX_RUN_BLOCKS; i++) {
+		uint64_t next = first;
 		uint64_t place;
 
 		status = vhdx_bat_place(image, block + i, &known_fresh,
@@ -74,28 +92,26 @@ static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
 			/* Told to who comes to that block. */
 			break;
 		}
-		if (first == VHDX_PLACE_NONE && place != VHDX_PLACE_NONE) {
-			break;
+		if (vhdx_place_is_mapped(first)) {
+			next += i * block_size;
 		}
-		if (first != VHDX_PLACE_NONE &&
-		    place != first + i * block_size) {
+		if (place != next) {
 			break;
 		}
 		run += block_size;
 	}
 	*extent = (struct vhdx_extent) {
-		.kind = VHDX_EXTENT_ZERO,
+		.kind = place_kind(first),
 		.length = MIN(run, length),
 	};
-	if (first != VHDX_PLACE_NONE) {
-		extent->kind = VHDX_EXTENT_FILE;
+	if (extent->kind == VHDX_EXTENT_FILE) {
 		extent->file_offset = first + in_block;
 	}
 	return NT_STATUS_OK;
 }
 
-NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
-		  struct vhdx_extent *extent)
+static NTSTATUS map(struct vhdx *image, uint64_t offset, uint64_t length,
+		    bool for_write, struct vhdx_extent *extent)
 {
 	NTSTATUS status;
 
@@ -106,7 +122,7 @@ NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	status = map_blocks(image, offset, length, extent);
+	status = map_blocks(image, offset, length, for_write, extent);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
@@ -114,6 +130,12 @@ NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
 		return overlay_clip(image, extent);
 	}
 	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
+		  struct vhdx_extent *extent)
+{
+	return map(image, offset, length, false, extent);
 }
 
 NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
@@ -124,7 +146,7 @@ NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
 	if (image->read_only) {
 		return NT_STATUS_MEDIA_WRITE_PROTECTED;
 	}
-	status = vhdx_map(image, offset, length, extent);
+	status = map(image, offset, length, true, extent);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
@@ -152,26 +174,26 @@ NTSTATUS vhdx_read(struct vhdx *image, void *buf, size_t length,
 		return NT_STATUS_INVALID_PARAMETER;
 	}
 	while (length > 0) {
-		struct vhdx_extent extent;
+		struct vhdx_source source;
 		NTSTATUS status;
 
-		status = vhdx_map(image, offset, length, &extent);
+		status = vhdx_source_find(image, offset, length, &source);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		if (extent.kind == VHDX_EXTENT_ZERO) {
-			memset(p, 0, extent.length);
+		if (source.storage == NULL) {
+			memset(p, 0, source.length);
 		} else {
-			status = vhdx_file_read(image->storage, p,
-						extent.length,
-						extent.file_offset);
+			status = vhdx_file_read(source.storage, p,
+						source.length,
+						source.file_offset);
 			if (!NT_STATUS_IS_OK(status)) {
 				return status;
 			}
 		}
-		p += extent.length;
-		offset += extent.length;
-		length -= extent.length;
+		p += source.length;
+		offset += source.length;
+		length -= source.length;
 	}
 	return NT_STATUS_OK;
 }
@@ -208,7 +230,7 @@ NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		if (extent.kind == VHDX_EXTENT_ZERO) {
+		if (extent.kind != VHDX_EXTENT_FILE) {
 			status = vhdx_alloc(image, offset, extent.length);
 			if (!NT_STATUS_IS_OK(status)) {
 				return status;
@@ -250,9 +272,14 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 	while (NT_STATUS_IS_OK(status) && length > 0) {
 		struct vhdx_extent extent;
 
-		status = vhdx_map(image, offset, length, &extent);
+		status = map(image, offset, length, true, &extent);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
+		}
+		if (extent.kind == VHDX_EXTENT_PARENT) {
+			status = vhdx_child_zero(image, offset,
+						 extent.length);
+			continue;
 		}
 		if (extent.kind == VHDX_EXTENT_FILE) {
 			status = vhdx_file_zero(image->storage,
@@ -271,6 +298,7 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
  */
 struct io_piece {
 	struct io_state *io;
+	struct vhdx_storage *storage;	/* may outlive the image */
 	uint8_t *buf;
 	size_t length;
 	uint64_t file_offset;
@@ -280,7 +308,6 @@ struct io_state {
 	struct tevent_req *req;
 	struct tevent_context *ev;
 	struct vhdx *image;
-	struct vhdx_storage *storage;	/* may outlive the image */
 	uint8_t *buf;
 	size_t length;
 	uint64_t offset;
@@ -320,7 +347,7 @@ static void io_fail(struct io_state *io, NTSTATUS status)
 static bool io_piece_send(struct io_piece *piece)
 {
 	struct io_state *io = piece->io;
-	struct vhdx_storage *storage = io->storage;
+	struct vhdx_storage *storage = piece->storage;
 	struct tevent_req *subreq = NULL;
 
 	if (io->is_write) {
@@ -340,7 +367,7 @@ static bool io_piece_send(struct io_piece *piece)
 }
 
 static void io_piece_start(struct io_state *io,
-			   const struct vhdx_extent *extent)
+			   const struct vhdx_source *source)
 {
 	struct io_piece *piece = NULL;
 
@@ -351,9 +378,10 @@ static void io_piece_start(struct io_state *io,
 	}
 	*piece = (struct io_piece) {
 		.io = io,
+		.storage = source->storage,
 		.buf = io->buf,
-		.length = extent->length,
-		.file_offset = extent->file_offset,
+		.length = source->length,
+		.file_offset = source->file_offset,
 	};
 	if (!io_piece_send(piece)) {
 		TALLOC_FREE(piece);
@@ -380,7 +408,7 @@ static void io_piece_moved(struct tevent_req *subreq)
 	struct io_piece *piece = tevent_req_callback_data(subreq,
 							  struct io_piece);
 	struct io_state *io = piece->io;
-	const struct vhdx_storage_ops *ops = io->storage->ops;
+	const struct vhdx_storage_ops *ops = piece->storage->ops;
 	ssize_t n;
 	int err = 0;
 
@@ -426,35 +454,51 @@ static bool io_allocate(struct io_state *io, uint64_t length)
 	return true;
 }
 
+/* A write's place is in the image itself; no storage: there is none yet. */
+static NTSTATUS io_source(struct io_state *io, struct vhdx_source *source)
+{
+	struct vhdx_extent extent;
+	NTSTATUS status;
+
+	if (!io->is_write) {
+		return vhdx_source_find(io->image, io->offset, io->length,
+					source);
+	}
+	status = vhdx_map_write(io->image, io->offset, io->length, &extent);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	*source = (struct vhdx_source) { .length = extent.length };
+	if (extent.kind == VHDX_EXTENT_FILE) {
+		source->storage = io->image->storage;
+		source->file_offset = extent.file_offset;
+	}
+	return NT_STATUS_OK;
+}
+
 static void io_start(struct io_state *io)
 {
 	io->starting = true;
 	while (io->length > 0 && NT_STATUS_IS_OK(io->status)) {
-		struct vhdx_extent extent;
+		struct vhdx_source source;
 		NTSTATUS status;
 
-		if (io->is_write) {
-			status = vhdx_map_write(io->image, io->offset,
-						io->length, &extent);
-		} else {
-			status = vhdx_map(io->image, io->offset, io->length,
-					  &extent);
-		}
+		status = io_source(io, &source);
 		if (!NT_STATUS_IS_OK(status)) {
 			io_fail(io, status);
 			break;
 		}
-		if (extent.kind == VHDX_EXTENT_FILE) {
-			io_piece_start(io, &extent);
+		if (source.storage != NULL) {
+			io_piece_start(io, &source);
 		} else if (io->is_write) {
-			io_allocate(io, extent.length);
+			io_allocate(io, source.length);
 			break;
 		} else {
-			memset(io->buf, 0, extent.length);
+			memset(io->buf, 0, source.length);
 		}
-		io->buf += extent.length;
-		io->offset += extent.length;
-		io->length -= extent.length;
+		io->buf += source.length;
+		io->offset += source.length;
+		io->length -= source.length;
 	}
 	io->starting = false;
 	io_check_done(io);
@@ -494,7 +538,6 @@ static struct tevent_req *io_send(TALLOC_CTX *mem_ctx,
 		.req = req,
 		.ev = ev,
 		.image = image,
-		.storage = image->storage,
 		.buf = buf,
 		.length = length,
 		.offset = offset,

@@ -307,6 +307,10 @@ static NTSTATUS known_items_load(struct vhdx *image,
 		}
 		have[known - known_items] = true;
 		if (known->load == NULL) {
+			/* The parent locator, see vhdx_parent.c */
+			image->locator.offset = image->metadata.offset +
+						items[i].offset;
+			image->locator.length = items[i].length;
 			continue;
 		}
 		status = vhdx_metadata_read(image, data, known->length,

@@ -83,6 +83,7 @@ NTSTATUS vhdx_log_empty(struct vhdx *image, struct vhdx_state *state)
 
 struct open_state {
 	struct vhdx_findings *findings;
+	bool has_parents;	/* or can have */
 };
 
 /* The first writer: from here on the file is what the state says it is. */
@@ -127,9 +128,9 @@ static NTSTATUS open_locked(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	if (image->geometry.has_parent) {
+	if (image->geometry.has_parent && !open->has_parents) {
 		vhdx_find(open->findings, true, "file parameters",
-			  "HasParent", "is not supported");
+			  "HasParent", "is not supported here");
 		return NT_STATUS_NOT_SUPPORTED;
 	}
 	status = vhdx_bat_init(image);
@@ -161,12 +162,15 @@ static NTSTATUS open_locked(struct vhdx *image, struct vhdx_state *state,
 	return status;
 }
 
-NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		   struct vhdx_shared *shared, uint32_t flags,
-		   struct vhdx **_image, char **reason)
+NTSTATUS vhdx_open_image(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+			 struct vhdx_shared *shared, uint32_t flags,
+			 const struct vhdx_parents *parents,
+			 struct vhdx *child, struct vhdx **_image,
+			 char **reason)
 {
-	struct open_state open = { .findings = NULL };
+	struct open_state open = { .has_parents = parents != NULL };
 	struct vhdx *image = NULL;
+	char *why = NULL;
 	NTSTATUS status;
 
 	if (reason != NULL) {
@@ -181,6 +185,7 @@ NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	}
 	image->storage = storage;
 	image->shared = shared;
+	image->child = child;
 	image->read_only = (flags & VHDX_OPEN_READ_ONLY) != 0;
 	image->instance = vhdx_unique_number();
 	image->own_state = talloc_zero(image, struct vhdx_state);
@@ -193,21 +198,50 @@ NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 
 	status = vhdx_state_locked(image, open_locked, &open);
 	if (!NT_STATUS_IS_OK(status)) {
-		char *why = vhdx_findings_reason(mem_ctx, open.findings);
-
-		DBG_NOTICE("%s: %s\n", nt_errstr(status),
-			   why != NULL ? why : "no more is known");
-		if (reason != NULL) {
-			*reason = why;
-		} else {
-			TALLOC_FREE(why);
-		}
-		TALLOC_FREE(image);
-		return status;
+		why = vhdx_findings_reason(mem_ctx, open.findings);
+		goto failed;
 	}
 	TALLOC_FREE(open.findings);
+	if (image->geometry.has_parent) {
+		/* Not under the lock: whoever opens files has its own. */
+		status = vhdx_parents_open(image, mem_ctx, parents, &why);
+		if (!NT_STATUS_IS_OK(status)) {
+			goto failed_parents;
+		}
+	}
+	image->child = NULL;
 	*_image = image;
 	return NT_STATUS_OK;
+failed_parents:
+	/* It has joined the users. */
+	vhdx_close(&image);
+failed:
+	DBG_NOTICE("%s: %s\n", nt_errstr(status),
+		   why != NULL ? why : "no more is known");
+	if (reason != NULL) {
+		*reason = why;
+	} else {
+		TALLOC_FREE(why);
+	}
+	TALLOC_FREE(image);
+	return status;
+}
+
+NTSTATUS vhdx_open_chain(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+			 struct vhdx_shared *shared, uint32_t flags,
+			 const struct vhdx_parents *parents,
+			 struct vhdx **image, char **reason)
+{
+	return vhdx_open_image(mem_ctx, storage, shared, flags, parents, NULL,
+			       image, reason);
+}
+
+NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		   struct vhdx_shared *shared, uint32_t flags,
+		   struct vhdx **image, char **reason)
+{
+	return vhdx_open_image(mem_ctx, storage, shared, flags, NULL, NULL,
+			       image, reason);
 }
 
 static NTSTATUS close_locked(struct vhdx *image, struct vhdx_state *state,

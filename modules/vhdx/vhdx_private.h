@@ -83,6 +83,7 @@ struct vhdx {
 	struct vhdx_range log;
 	struct vhdx_range bat;
 	struct vhdx_range metadata;
+	struct vhdx_range locator;	/* length 0: there is none */
 	struct vhdx_range *regions;	/* all, also those we do not know */
 	size_t num_regions;
 	uint64_t file_size;		/* the file has at least this */
@@ -102,6 +103,10 @@ struct vhdx {
 	 * entry at the head may be ours, see vhdx_log_recover().
 	 */
 	bool log_unsure;
+
+	struct vhdx *parent;		/* NULL: reads as zeros */
+	struct vhdx *child;		/* while the chain is opened */
+	char *parent_path;
 
 	struct vhdx_mark stable;	/* by the last flush of ours */
 	struct vhdx_sync *sync;
@@ -201,10 +206,18 @@ uint64_t vhdx_space_free(const struct vhdx_space *space);
 /* What a BAT entry comes to. Places in the file are multiples of 1 MiB. */
 #define VHDX_PLACE_NONE 0	/* reads as zeros */
 #define VHDX_PLACE_BAD 1	/* breaks a rule */
+#define VHDX_PLACE_PARENT 2	/* reads as the parent does */
+#define VHDX_PLACE_PARTIAL 3	/* added to a place: see the sector bitmap */
 
+/* All of it is there, and nowhere else. */
 static inline bool vhdx_place_is_mapped(uint64_t place)
 {
-	return place > VHDX_PLACE_BAD;
+	return place != VHDX_PLACE_NONE && (place & 3) == 0;
+}
+
+static inline bool vhdx_place_is_partial(uint64_t place)
+{
+	return place > VHDX_PLACE_PARTIAL && (place & 3) == VHDX_PLACE_PARTIAL;
 }
 
 /* The entry of a payload block in the BAT, MS-VHDX 2.5 */
@@ -213,10 +226,14 @@ static inline uint64_t vhdx_bat_index(const struct vhdx *image, uint64_t block)
 	return block + (block >> image->chunk_shift);
 }
 
+/* Is the entry, as they are in the table, that of a sector bitmap? */
+bool vhdx_bat_is_bitmap(const struct vhdx *image, uint64_t index);
 uint64_t vhdx_bat_num_entries(const struct vhdx *image);
 NTSTATUS vhdx_bat_init(struct vhdx *image);
 /* Bytes of the block that must be in the file: all, but for the last one */
 uint64_t vhdx_bat_block_length(const struct vhdx *image, uint64_t block);
+/* Does a place end inside the file, which others may have made larger? */
+bool vhdx_bat_inside_file(struct vhdx *image, uint64_t end);
 /*
  * The place of an entry. Broken rules go to findings, which may be NULL.
  */
@@ -245,6 +262,61 @@ void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 			  struct vhdx_findings *findings);
 /* Check the whole table, and find used_end, when that is cheap. */
 NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings);
+
+/* vhdx_bitmap.c: PARTIALLY_PRESENT blocks (MS-VHDX 2.4) */
+
+/*
+ * The place of the sector bitmap of a chunk, from its entry in the BAT.
+ * Broken rules go to findings, which may be NULL.
+ */
+uint64_t vhdx_bitmap_entry_place(struct vhdx *image, uint64_t chunk,
+				 uint64_t entry,
+				 struct vhdx_findings *findings);
+/* The same as it is in the file now; an error when there is none */
+NTSTATUS vhdx_bitmap_place(struct vhdx *image, uint64_t chunk,
+			   uint64_t *place);
+/* The run that starts at an offset in a block, which is at *place* */
+NTSTATUS vhdx_bitmap_map(struct vhdx *image, uint64_t block,
+			 uint64_t in_block, uint64_t length, uint64_t place,
+			 struct vhdx_extent *extent);
+
+/* vhdx_parent.c: differencing images (MS-VHDX 2.6.2.6) */
+
+struct vhdx_locator {
+	struct GUID linkage;
+	struct GUID linkage2;		/* all zero: none */
+	char *relative_path;		/* as it is in the file; or NULL */
+};
+
+NTSTATUS vhdx_locator_load(struct vhdx *image, TALLOC_CTX *mem_ctx,
+			   struct vhdx_locator **locator,
+			   struct vhdx_findings *findings);
+/*
+ * A locator with a parent_linkage and a relative_path, which has '/' between
+ * its names; NULL when out of memory or too long
+ */
+uint8_t *vhdx_locator_push(TALLOC_CTX *mem_ctx, const struct GUID *linkage,
+			   const char *relative_path, size_t *length);
+/* Where a path that is relative to a file leads, or NULL: out of the root */
+char *vhdx_path_resolve(TALLOC_CTX *mem_ctx, const char *file,
+			const char *relative);
+/* The parents of an image that is open but for them */
+NTSTATUS vhdx_parents_open(struct vhdx *image, TALLOC_CTX *mem_ctx,
+			   const struct vhdx_parents *parents, char **reason);
+
+/* Where the bytes of a run are in the end */
+struct vhdx_source {
+	struct vhdx_storage *storage;	/* NULL: zeros */
+	uint64_t file_offset;
+	uint64_t length;
+};
+
+/* vhdx_map() through all parents */
+NTSTATUS vhdx_source_find(struct vhdx *image, uint64_t offset,
+			  uint64_t length, struct vhdx_source *source);
+/* The same as if nothing was in the image itself; takes no lock */
+NTSTATUS vhdx_parent_source(struct vhdx *image, uint64_t offset,
+			    uint64_t length, struct vhdx_source *source);
 
 /* vhdx_log.c */
 
@@ -361,9 +433,42 @@ struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
 				   uint64_t length);
 NTSTATUS vhdx_alloc_recv(struct tevent_req *req);
 NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length);
+/* Blocks of a child that are not in the file read as zeros from now on. */
+NTSTATUS vhdx_alloc_zero(struct vhdx *image, uint64_t offset,
+			 uint64_t length);
+
+/* vhdx_child.c: a block of a child on its way into the file */
+
+struct vhdx_copy {
+	struct vhdx_copy *prev, *next;
+	uint64_t block;
+	uint64_t entry;		/* in the BAT when its place was reserved */
+	uint64_t place;
+	uint64_t done;		/* bytes copied */
+	bool stable;		/* all copied, and flushed since */
+	bool published;		/* by the log entry that is being made */
+};
+
+/* Do the parents have anything but zeros for the block? */
+NTSTATUS vhdx_child_has_data(struct vhdx *image, uint64_t block, bool *yes);
+/* A piece of the first copy that is not done; *more if any is left. */
+NTSTATUS vhdx_copies_step(struct vhdx *image, struct vhdx_copy *copies,
+			  bool *more);
+/* All that are done were flushed since. */
+void vhdx_copies_flushed(struct vhdx *image, struct vhdx_copy *copies);
+void vhdx_copies_free(struct vhdx_copy **copies);
+/* Make a part of a run of VHDX_EXTENT_PARENT read as zeros, or whole. */
+NTSTATUS vhdx_child_zero(struct vhdx *image, uint64_t offset,
+			 uint64_t length);
 
 /* vhdx_open.c */
 
+/* vhdx_open_chain() for the parent of *child*, which is NULL at first */
+NTSTATUS vhdx_open_image(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+			 struct vhdx_shared *shared, uint32_t flags,
+			 const struct vhdx_parents *parents,
+			 struct vhdx *child, struct vhdx **image,
+			 char **reason);
 /* Not 0, and not seen before */
 uint64_t vhdx_unique_number(void);
 /* Everything but the BAT's entries and the users; changes nothing. */

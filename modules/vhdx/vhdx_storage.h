@@ -85,4 +85,15 @@ int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
  */
 int vhdx_storage_posix_exclusive(struct vhdx_storage *storage);
 
+/**
+ * vhdx_storage_posix_open() of a file below a directory: no name of the path
+ * may be a symbolic link, so nothing outside of the directory is ever opened.
+ *
+ * @param[in]  directory  a descriptor of it
+ * @param[in]  path       names with '/' between them, none of them ".."
+ */
+int vhdx_storage_posix_open_below(TALLOC_CTX *mem_ctx, int directory,
+				  const char *path, int flags,
+				  struct vhdx_storage **storage);
+
 #endif /* _VHDX_STORAGE_H_ */

@@ -257,8 +257,8 @@ static int posix_storage_destructor(struct posix_storage *posix)
 	return 0;
 }
 
-int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
-			    struct vhdx_storage **storage)
+static int posix_storage_new(TALLOC_CTX *mem_ctx,
+			     struct posix_storage **_posix)
 {
 	struct posix_storage *posix = NULL;
 	int ret;
@@ -272,17 +272,107 @@ int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
 		TALLOC_FREE(posix);
 		return ret;
 	}
-	posix->fd = open(path, flags | O_CLOEXEC, 0666);
-	if (posix->fd == -1) {
-		ret = errno;
-		TALLOC_FREE(posix);
-		return ret;
-	}
+	*_posix = posix;
+	return 0;
+}
+
+static void posix_storage_start(struct posix_storage *posix, int fd)
+{
+	posix->fd = fd;
 	posix->storage = (struct vhdx_storage) {
 		.ops = &posix_ops,
 		.private_data = posix,
 	};
 	talloc_set_destructor(posix, posix_storage_destructor);
+}
+
+int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
+			    struct vhdx_storage **storage)
+{
+	struct posix_storage *posix = NULL;
+	int ret;
+	int fd;
+
+	ret = posix_storage_new(mem_ctx, &posix);
+	if (ret != 0) {
+		return ret;
+	}
+	fd = open(path, flags | O_CLOEXEC, 0666);
+	if (fd == -1) {
+		ret = errno;
+		TALLOC_FREE(posix);
+		return ret;
+	}
+	posix_storage_start(posix, fd);
+	*storage = &posix->storage;
+	return 0;
+}
+
+/* A name at a time, so that the kernel follows no link on the way. */
+static int open_below(int directory, char *path, int flags)
+{
+	int fd = directory;
+	char *name = NULL;
+
+	while ((name = strsep(&path, "/")) != NULL) {
+		int how = (path != NULL) ? O_PATH | O_DIRECTORY : flags;
+		int next;
+		int err;
+
+		if (name[0] == '\0' || strcmp(name, ".") == 0 ||
+		    strcmp(name, "..") == 0) {
+			next = -1;
+			err = EINVAL;
+		} else {
+			next = openat(fd, name, how | O_NOFOLLOW | O_CLOEXEC,
+				      0666);
+			err = errno;
+		}
+		if (fd != directory) {
+			close(fd);
+		}
+		if (next == -1) {
+			errno = err;
+			return -1;
+		}
+		fd = next;
+	}
+	return fd;
+}
+
+int vhdx_storage_posix_open_below(TALLOC_CTX *mem_ctx, int directory,
+				  const char *path, int flags,
+				  struct vhdx_storage **storage)
+{
+	struct posix_storage *posix = NULL;
+	struct stat st;
+	char *copy = NULL;
+	int ret;
+	int fd;
+
+	ret = posix_storage_new(mem_ctx, &posix);
+	if (ret != 0) {
+		return ret;
+	}
+	copy = talloc_strdup(posix, path);
+	if (copy == NULL) {
+		TALLOC_FREE(posix);
+		return ENOMEM;
+	}
+	/* A FIFO would hold us up. */
+	fd = open_below(directory, copy, flags | O_NONBLOCK);
+	TALLOC_FREE(copy);
+	if (fd == -1) {
+		ret = errno;
+		TALLOC_FREE(posix);
+		return ret;
+	}
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		TALLOC_FREE(posix);
+		return EINVAL;
+	}
+	posix_storage_start(posix, fd);
 	*storage = &posix->storage;
 	return 0;
 }
