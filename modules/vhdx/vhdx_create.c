@@ -18,9 +18,14 @@
 #include "modules/vhdx/vhdx_private.h"
 
 #define DEFAULT_BLOCK_SIZE (32 * VHDX_MIB)
+/* The first write to a block copies all of it. */
+#define DEFAULT_CHILD_BLOCK_SIZE (2 * VHDX_MIB)
 #define DEFAULT_LOGICAL_SECTOR_SIZE 512
 #define DEFAULT_PHYSICAL_SECTOR_SIZE 4096
 #define DEFAULT_LOG_SIZE VHDX_MIB
+
+/* Of the parent locator, behind the metadata table */
+#define LOCATOR_OFFSET VHDX_SECTOR_SIZE
 
 static const char creator[] = "vfs_rsvd";
 
@@ -35,11 +40,33 @@ struct layout {
 	uint64_t bat_length;
 	uint64_t payload_offset;
 	uint64_t file_size;
+	uint8_t *locator;		/* NULL: there is no parent */
+	size_t locator_length;
 };
 
 static bool is_sector_size(uint32_t size)
 {
 	return size == 512 || size == 4096;
+}
+
+/* What is not told is as the parent has it. */
+static bool parent_init(struct layout *l)
+{
+	struct vhdx_create_params *p = &l->params;
+	const struct vhdx_geometry *g = &p->parent->geometry;
+
+	p->virtual_size = p->virtual_size ? p->virtual_size :
+			  g->virtual_size;
+	p->block_size = p->block_size ? p->block_size :
+			DEFAULT_CHILD_BLOCK_SIZE;
+	p->logical_sector_size = p->logical_sector_size ?
+		p->logical_sector_size : g->logical_sector_size;
+	p->physical_sector_size = p->physical_sector_size ?
+		p->physical_sector_size : g->physical_sector_size;
+	p->virtual_disk_id = g->virtual_disk_id;
+	return !p->fixed && p->parent_path != NULL &&
+	       p->virtual_size >= g->virtual_size &&
+	       p->logical_sector_size == g->logical_sector_size;
 }
 
 static bool layout_init(struct layout *l,
@@ -49,6 +76,9 @@ static bool layout_init(struct layout *l,
 	uint64_t bat_bytes;
 
 	*p = *params;
+	if (p->parent != NULL && !parent_init(l)) {
+		return false;
+	}
 	p->block_size = p->block_size ? p->block_size : DEFAULT_BLOCK_SIZE;
 	p->logical_sector_size = p->logical_sector_size ?
 		p->logical_sector_size : DEFAULT_LOGICAL_SECTOR_SIZE;
@@ -82,6 +112,11 @@ static bool layout_init(struct layout *l,
 			 p->block_size;
 	l->num_bat_entries = l->num_blocks +
 			     (l->num_blocks - 1) / l->chunk_ratio;
+	if (p->parent != NULL) {
+		/* 2.5: up to the sector bitmap of the last chunk */
+		l->num_bat_entries = ((l->num_blocks - 1) / l->chunk_ratio +
+				      1) * (l->chunk_ratio + 1);
+	}
 	bat_bytes = l->num_bat_entries * VHDX_BAT_ENTRY_SIZE;
 
 	l->log_offset = VHDX_HEADER_SECTION_SIZE;
@@ -192,17 +227,27 @@ static NTSTATUS metadata_write(struct vhdx_storage *storage,
 	uint32_t file_flags = VHDX_METADATA_IS_REQUIRED;
 	uint32_t disk_flags = VHDX_METADATA_IS_REQUIRED |
 			      VHDX_METADATA_IS_VIRTUAL_DISK;
+	static const struct GUID locator = VHDX_GUID_PARENT_LOCATOR;
+	uint32_t file_params = 0;
 	uint8_t items[64] = { 0 };
 	NTSTATUS status;
 
 	memset(table, 0, VHDX_METADATA_TABLE_SIZE);
 	PUSH_LE_U64(table, 0, VHDX_METADATA_SIGNATURE);
-	PUSH_LE_U16(table, VHDX_METADATA_ENTRY_COUNT, 5);
+	PUSH_LE_U16(table, VHDX_METADATA_ENTRY_COUNT,
+		    (l->locator != NULL) ? 6 : 5);
+	if (p->fixed) {
+		file_params |= VHDX_FILE_PARAMETERS_LEAVE_BLOCKS_ALLOCATED;
+	}
+	if (l->locator != NULL) {
+		file_params |= VHDX_FILE_PARAMETERS_HAS_PARENT;
+		item_push(table, 5, &locator, LOCATOR_OFFSET,
+			  l->locator_length, file_flags);
+	}
 
 	item_push(table, 0, &parameters, 0, 8, file_flags);
 	PUSH_LE_U32(items, 0, p->block_size);
-	PUSH_LE_U32(items, 4, p->fixed ?
-		    VHDX_FILE_PARAMETERS_LEAVE_BLOCKS_ALLOCATED : 0);
+	PUSH_LE_U32(items, 4, file_params);
 	item_push(table, 1, &size, 8, 8, disk_flags);
 	PUSH_LE_U64(items, 8, p->virtual_size);
 	item_push(table, 2, &id, 16, 16, disk_flags);
@@ -216,6 +261,16 @@ static NTSTATUS metadata_write(struct vhdx_storage *storage,
 				 l->metadata_offset);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (l->locator != NULL) {
+		status = vhdx_file_write(storage, l->locator,
+					 l->locator_length,
+					 l->metadata_offset +
+					 VHDX_METADATA_TABLE_SIZE +
+					 LOCATOR_OFFSET);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 	}
 	return vhdx_file_write(storage, items, sizeof(items),
 			       l->metadata_offset + VHDX_METADATA_TABLE_SIZE);
@@ -303,7 +358,16 @@ NTSTATUS vhdx_create(struct vhdx_storage *storage,
 	if (size != 0) {
 		return NT_STATUS_OBJECT_NAME_COLLISION;
 	}
+	if (params->parent != NULL) {
+		layout.locator = vhdx_locator_push(
+			NULL, &params->parent->header.data_write_guid,
+			params->parent_path, &layout.locator_length);
+		if (layout.locator == NULL) {
+			return NT_STATUS_INVALID_PARAMETER;
+		}
+	}
 	status = structures_write(storage, &layout);
+	TALLOC_FREE(layout.locator);
 	if (NT_STATUS_IS_OK(status)) {
 		status = vhdx_file_flush(storage);
 	}
