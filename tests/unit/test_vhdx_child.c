@@ -1,0 +1,779 @@
+/*
+ * vfs_rsvd: differencing images
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+
+#include "replace.h"
+#include <setjmp.h>
+#include <cmocka.h>
+#include "lib/dbwrap/dbwrap.h"
+#include "lib/dbwrap/dbwrap_rbt.h"
+#include "lib/util/tevent_ntstatus.h"
+#include "librpc/ndr/libndr.h"
+#include "modules/vhdx/vhdx_private.h"
+#include "tests/unit/vhdx_memory.h"
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+
+/* Where vhdx_create() puts things */
+#define METADATA (2 * MIB)
+#define LOCATOR (METADATA + 64 * KIB + 4 * KIB)
+#define BAT (3 * MIB)
+
+#define DISK_SIZE (16 * MIB)
+#define UNIT 4096
+
+#define assert_ok(status) \
+	assert_int_equal(NT_STATUS_V(status), NT_STATUS_V(NT_STATUS_OK))
+#define assert_status(status, wanted) \
+	assert_int_equal(NT_STATUS_V(status), NT_STATUS_V(wanted))
+
+#define MAX_FILES 80
+
+/* A directory */
+struct folder {
+	struct {
+		const char *name;
+		struct vhdx_memory *memory;
+	} files[MAX_FILES];
+	size_t num;
+};
+
+static struct vhdx_memory *folder_add(struct folder *folder, const char *name)
+{
+	struct vhdx_memory *m = vhdx_memory_new(folder);
+
+	folder->files[folder->num].name = name;
+	folder->files[folder->num].memory = m;
+	folder->num += 1;
+	return m;
+}
+
+static struct vhdx_memory *folder_file(struct folder *folder,
+				       const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < folder->num; i++) {
+		if (strcmp(folder->files[i].name, name) == 0) {
+			return folder->files[i].memory;
+		}
+	}
+	return NULL;
+}
+
+static NTSTATUS folder_open(TALLOC_CTX *mem_ctx, const char *path,
+			    void *private_data, struct vhdx_storage **storage)
+{
+	struct vhdx_memory *m = folder_file(private_data, path);
+
+	if (m == NULL) {
+		return NT_STATUS_OBJECT_NAME_NOT_FOUND;
+	}
+	*storage = vhdx_memory_storage(m);
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS try_open(struct folder *folder, const char *path,
+			 struct vhdx_shared *shared, uint32_t flags,
+			 struct vhdx **image, char **reason)
+{
+	struct vhdx_parents parents = {
+		.path = path,
+		.open = folder_open,
+		.private_data = folder,
+	};
+
+	return vhdx_open_chain(
+		folder, vhdx_memory_storage(folder_file(folder, path)), shared,
+		flags, &parents, image, reason);
+}
+
+static struct vhdx *open_image(struct folder *folder, const char *path,
+			       uint32_t flags)
+{
+	struct vhdx *image = NULL;
+	char *reason = NULL;
+
+	if (!NT_STATUS_IS_OK(try_open(folder, path, NULL, flags, &image,
+				      &reason))) {
+		fail_msg("%s: %s", path, reason);
+	}
+	return image;
+}
+
+static void put(struct vhdx *image, uint64_t offset, uint8_t byte)
+{
+	uint8_t buf[UNIT];
+
+	memset(buf, byte, sizeof(buf));
+	assert_ok(vhdx_write(image, buf, sizeof(buf), offset));
+}
+
+static void assert_bytes(struct vhdx *image, uint64_t offset, size_t length,
+			 uint8_t byte)
+{
+	uint8_t *buf = talloc_size(image, length);
+	size_t i;
+
+	assert_ok(vhdx_read(image, buf, length, offset));
+	for (i = 0; i < length; i++) {
+		if (buf[i] != byte) {
+			fail_msg("%02x, not %02x, at %" PRIu64, buf[i], byte,
+				 offset + i);
+		}
+	}
+	TALLOC_FREE(buf);
+}
+
+/* parent.vhdx: 'p' in the first unit of each of the first eight MiB */
+static struct folder *folder_new(void **state)
+{
+	struct folder *folder = talloc_zero(*state, struct folder);
+	struct vhdx_create_params params = {
+		.virtual_size = DISK_SIZE, .block_size = MIB,
+	};
+	struct vhdx *image = NULL;
+	unsigned i;
+
+	assert_ok(vhdx_create(vhdx_memory_storage(
+			folder_add(folder, "parent.vhdx")), &params));
+	image = open_image(folder, "parent.vhdx", 0);
+	for (i = 0; i < 8; i++) {
+		put(image, i * MIB, 'p');
+	}
+	assert_ok(vhdx_close(&image));
+	return folder;
+}
+
+static struct vhdx_memory *add_child(struct folder *folder, const char *name,
+				     const char *parent_name,
+				     const char *parent_path,
+				     uint32_t block_size)
+{
+	struct vhdx *parent = open_image(folder, parent_name,
+					 VHDX_OPEN_READ_ONLY);
+	struct vhdx_create_params params = {
+		.block_size = block_size,
+		.parent = parent,
+		.parent_path = parent_path,
+	};
+	struct vhdx_memory *m = folder_add(folder, name);
+
+	assert_ok(vhdx_create(vhdx_memory_storage(m), &params));
+	assert_ok(vhdx_close(&parent));
+	return m;
+}
+
+static struct folder *folder_with_child(void **state)
+{
+	struct folder *folder = folder_new(state);
+
+	add_child(folder, "child.vhdx", "parent.vhdx", "parent.vhdx", MIB);
+	return folder;
+}
+
+static void assert_check_finds_nothing(struct vhdx_memory *m)
+{
+	struct vhdx_check_report *report = NULL;
+
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	if (report->num_findings > 0) {
+		fail_msg("%s: %s: %s", report->findings[0].structure,
+			 report->findings[0].field, report->findings[0].rule);
+	}
+	TALLOC_FREE(report);
+}
+
+static void new_child_reads_as_its_parent(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *child = open_image(folder, "child.vhdx",
+					VHDX_OPEN_READ_ONLY);
+	const struct vhdx_geometry *g = vhdx_geometry(child);
+
+	assert_true(g->has_parent);
+	assert_int_equal(g->virtual_size, DISK_SIZE);
+	assert_true(GUID_equal(&g->virtual_disk_id,
+			       &vhdx_geometry(vhdx_parent(child))
+					->virtual_disk_id));
+	assert_string_equal(vhdx_parent_path(child), "parent.vhdx");
+	assert_bytes(child, 3 * MIB, UNIT, 'p');
+	assert_bytes(child, 3 * MIB + UNIT, MIB - UNIT, 0);
+	assert_bytes(child, 8 * MIB, 8 * MIB, 0);
+	assert_ok(vhdx_close(&child));
+	assert_check_finds_nothing(folder_file(folder, "child.vhdx"));
+}
+
+static void write_to_child_leaves_parent_as_it_is(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx_memory *parent = folder_file(folder, "parent.vhdx");
+	uint64_t changes = vhdx_memory_num_changes(parent);
+	struct vhdx *image = open_image(folder, "child.vhdx", 0);
+
+	put(image, 2 * MIB + UNIT, 'c');
+	put(image, 9 * MIB, 'c');
+	assert_ok(vhdx_close(&image));
+	image = open_image(folder, "child.vhdx", VHDX_OPEN_READ_ONLY);
+	assert_bytes(image, 2 * MIB, UNIT, 'p');
+	assert_bytes(image, 2 * MIB + UNIT, UNIT, 'c');
+	assert_bytes(image, 2 * MIB + 2 * UNIT, MIB - 2 * UNIT, 0);
+	assert_bytes(image, 3 * MIB, UNIT, 'p');
+	assert_bytes(image, 9 * MIB, UNIT, 'c');
+	assert_ok(vhdx_close(&image));
+	assert_int_equal(vhdx_memory_num_changes(parent), changes);
+	assert_check_finds_nothing(folder_file(folder, "child.vhdx"));
+}
+
+static void zeroed_range_does_not_show_the_parent(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = open_image(folder, "child.vhdx", 0);
+	struct vhdx_extent extent;
+
+	assert_ok(vhdx_zero(image, UNIT / 2, 3 * MIB));
+	assert_bytes(image, 0, UNIT / 2, 'p');
+	assert_bytes(image, UNIT / 2, 3 * MIB, 0);
+	assert_bytes(image, 3 * MIB + UNIT / 2, UNIT / 2, 'p');
+	assert_bytes(image, 4 * MIB, UNIT, 'p');
+	/* Whole blocks take no space. */
+	assert_ok(vhdx_map(image, MIB, MIB, &extent));
+	assert_int_equal(extent.kind, VHDX_EXTENT_ZERO);
+	put(image, MIB + UNIT, 'c');
+	assert_bytes(image, MIB, UNIT, 0);
+	assert_ok(vhdx_close(&image));
+	assert_check_finds_nothing(folder_file(folder, "child.vhdx"));
+}
+
+static void last_block_that_is_short_is_copied(void **state)
+{
+	struct folder *folder = talloc_zero(*state, struct folder);
+	struct vhdx_create_params params = {
+		.virtual_size = 5 * MIB + 512, .block_size = MIB,
+	};
+	struct vhdx *image = NULL;
+	uint8_t sector[512];
+
+	assert_ok(vhdx_create(vhdx_memory_storage(
+			folder_add(folder, "parent.vhdx")), &params));
+	image = open_image(folder, "parent.vhdx", 0);
+	memset(sector, 'p', sizeof(sector));
+	assert_ok(vhdx_write(image, sector, sizeof(sector), 5 * MIB));
+	put(image, 4 * MIB, 'p');
+	assert_ok(vhdx_close(&image));
+	add_child(folder, "child.vhdx", "parent.vhdx", "parent.vhdx",
+		  2 * MIB);
+
+	image = open_image(folder, "child.vhdx", 0);
+	put(image, 4 * MIB + UNIT, 'c');
+	assert_bytes(image, 4 * MIB, UNIT, 'p');
+	assert_bytes(image, 4 * MIB + UNIT, UNIT, 'c');
+	assert_bytes(image, 5 * MIB, 512, 'p');
+	assert_ok(vhdx_zero(image, 4 * MIB, MIB + 512));
+	assert_bytes(image, 4 * MIB, MIB + 512, 0);
+	assert_ok(vhdx_close(&image));
+}
+
+static void chain_of_three_reads_through(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = open_image(folder, "child.vhdx", 0);
+
+	put(image, MIB + UNIT, 'c');
+	assert_ok(vhdx_zero(image, 5 * MIB, MIB));
+	assert_ok(vhdx_close(&image));
+	add_child(folder, "deep/grandchild.vhdx", "child.vhdx",
+		  "../child.vhdx", 4 * MIB);
+
+	image = open_image(folder, "deep/grandchild.vhdx", 0);
+	assert_bytes(image, 0, UNIT, 'p');
+	assert_bytes(image, MIB, UNIT, 'p');
+	assert_bytes(image, MIB + UNIT, UNIT, 'c');
+	assert_bytes(image, 5 * MIB, MIB, 0);
+	put(image, MIB + 2 * UNIT, 'g');
+	assert_bytes(image, 0, UNIT, 'p');
+	assert_bytes(image, MIB, UNIT, 'p');
+	assert_bytes(image, MIB + UNIT, UNIT, 'c');
+	assert_bytes(image, MIB + 2 * UNIT, UNIT, 'g');
+	assert_ok(vhdx_close(&image));
+}
+
+static void poke(struct vhdx_memory *m, uint64_t offset, uint64_t value,
+		 size_t length)
+{
+	uint8_t buf[8];
+
+	PUSH_LE_U64(buf, 0, value);
+	vhdx_memory_write(m, buf, length, offset);
+}
+
+/*
+ * Block 1 of the child, as Windows would write it: at 5 MiB, with its second
+ * and fourth 4 KiB there, by the bitmap at 4 MiB. There are 4096 blocks of
+ * 1 MiB to a bitmap of 512 byte sectors.
+ */
+static void make_partial(struct vhdx_memory *m)
+{
+	uint8_t units[4 * UNIT];
+
+	vhdx_memory_resize(m, 6 * MIB);
+	/* Bits 2048 to 4095 are those of block 1. */
+	poke(m, 4 * MIB + 256, 0xFF00FF00, 4);
+	memset(units, 'x', sizeof(units));
+	memset(units + UNIT, 'c', UNIT);
+	memset(units + 3 * UNIT, 'c', UNIT);
+	vhdx_memory_write(m, units, sizeof(units), 5 * MIB);
+	poke(m, BAT + 1 * 8, 5 * MIB | 7, 8);
+	poke(m, BAT + 4096 * 8, 4 * MIB | 6, 8);
+}
+
+static void assert_partial(struct vhdx *image, uint8_t second)
+{
+	assert_bytes(image, MIB, UNIT, 'p');
+	assert_bytes(image, MIB + UNIT, UNIT, second);
+	assert_bytes(image, MIB + 2 * UNIT, UNIT, 0);
+	assert_bytes(image, MIB + 3 * UNIT, UNIT, 'c');
+	assert_bytes(image, MIB + 4 * UNIT, MIB - 4 * UNIT, 0);
+}
+
+static void partially_present_block_is_read_by_its_bitmap(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = NULL;
+	struct vhdx_extent extent;
+
+	make_partial(folder_file(folder, "child.vhdx"));
+	assert_check_finds_nothing(folder_file(folder, "child.vhdx"));
+
+	image = open_image(folder, "child.vhdx", VHDX_OPEN_READ_ONLY);
+	assert_ok(vhdx_map(image, MIB + 100, MIB, &extent));
+	assert_int_equal(extent.kind, VHDX_EXTENT_PARENT);
+	assert_int_equal(extent.length, UNIT - 100);
+	assert_ok(vhdx_map(image, MIB + UNIT + 100, MIB, &extent));
+	assert_int_equal(extent.kind, VHDX_EXTENT_FILE);
+	assert_int_equal(extent.file_offset, 5 * MIB + UNIT + 100);
+	assert_int_equal(extent.length, UNIT - 100);
+	assert_partial(image, 'c');
+	assert_ok(vhdx_close(&image));
+}
+
+static void write_makes_a_whole_block_of_a_partially_present_one(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+	uint8_t before[4 * UNIT];
+	uint8_t after[4 * UNIT];
+	struct vhdx *image = NULL;
+	uint8_t entry[8];
+
+	make_partial(m);
+	vhdx_memory_read(m, before, sizeof(before), 5 * MIB);
+	image = open_image(folder, "child.vhdx", 0);
+	put(image, MIB + UNIT, 'n');
+	assert_partial(image, 'n');
+	assert_ok(vhdx_close(&image));
+
+	vhdx_memory_read(m, entry, sizeof(entry), BAT + 1 * 8);
+	assert_int_equal(PULL_LE_U64(entry, 0) & 7, 6);
+	assert_true((PULL_LE_U64(entry, 0) & ~(MIB - 1)) >= 6 * MIB);
+	/* Somebody may be reading there. */
+	vhdx_memory_read(m, after, sizeof(after), 5 * MIB);
+	assert_memory_equal(before, after, sizeof(before));
+	image = open_image(folder, "child.vhdx", VHDX_OPEN_READ_ONLY);
+	assert_partial(image, 'n');
+	assert_ok(vhdx_close(&image));
+}
+
+static void partially_present_block_without_bitmap_is_refused(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = NULL;
+	char *reason = NULL;
+
+	make_partial(folder_file(folder, "child.vhdx"));
+	poke(folder_file(folder, "child.vhdx"), BAT + 4096 * 8, 0, 8);
+	assert_status(try_open(folder, "child.vhdx", NULL, 0, &image,
+			       &reason), NT_STATUS_FILE_CORRUPT_ERROR);
+	assert_string_equal(reason, "BAT: payload[1]: State "
+			    "PARTIALLY_PRESENT needs a sector bitmap");
+}
+
+/* Two processes and what they share */
+
+static bool alive(const struct server_id *id, void *private_data)
+{
+	return true;
+}
+
+static struct vhdx *open_shared(struct folder *folder, struct db_context *db,
+				uint64_t pid)
+{
+	struct server_id self = { .pid = pid };
+	TDB_DATA key = { .dptr = discard_const_p(uint8_t, "k"), .dsize = 1 };
+	struct vhdx *image = NULL;
+
+	assert_ok(try_open(folder, "child.vhdx",
+			   vhdx_shared_init(folder, db, key, self, alive,
+					    NULL), 0, &image, NULL));
+	return image;
+}
+
+static void write_ended(struct tevent_req *req)
+{
+	bool *ended = tevent_req_callback_data_void(req);
+
+	assert_ok(vhdx_write_recv(req));
+	*ended = true;
+}
+
+static void other_zeroes(struct vhdx *image)
+{
+	assert_ok(vhdx_zero(image, MIB, MIB));
+}
+
+/*
+ * So many turns of the event loop into a write of the first process, the
+ * second one does all of *other*.
+ */
+static bool overtaken(void **state, unsigned turns,
+		      void (*other)(struct vhdx *image), uint8_t first,
+		      uint8_t second)
+{
+	struct folder *folder = folder_with_child(state);
+	struct db_context *db = db_open_rbt(folder);
+	struct tevent_context *ev = tevent_context_init(folder);
+	struct vhdx *image = open_shared(folder, db, 1);
+	struct vhdx *image2 = open_shared(folder, db, 2);
+	struct tevent_req *req = NULL;
+	uint8_t buf[UNIT];
+	bool ended = false;
+	bool was_early;
+
+	memset(buf, 'a', sizeof(buf));
+	req = vhdx_write_send(folder, ev, image, buf, sizeof(buf),
+			      MIB + 2 * UNIT);
+	tevent_req_set_callback(req, write_ended, &ended);
+	for (; turns > 0 && !ended; turns--) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	was_early = !ended;
+	other(image2);
+	while (!ended) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	if (was_early) {
+		/* Neither did what the other had not seen. */
+		assert_bytes(image, MIB, UNIT, first);
+		assert_bytes(image2, MIB, UNIT, first);
+		assert_bytes(image, MIB + UNIT, UNIT, second);
+		assert_bytes(image2, MIB + UNIT, UNIT, second);
+		/* Of a write and zeros at a time, either comes last. */
+		assert_ok(vhdx_read(image, buf, 1, MIB + 2 * UNIT));
+		assert_true(buf[0] == 'a' || other == other_zeroes);
+		assert_true(buf[0] == 'a' || buf[0] == 0);
+		assert_bytes(image, MIB + 2 * UNIT, UNIT, buf[0]);
+		assert_bytes(image2, MIB + 2 * UNIT, UNIT, buf[0]);
+	}
+	assert_ok(vhdx_close(&image));
+	assert_ok(vhdx_close(&image2));
+	TALLOC_FREE(folder);
+	return was_early;
+}
+
+static void other_writes(struct vhdx *image)
+{
+	put(image, MIB + UNIT, 'b');
+}
+
+static void who_copies_too_late_loses_nothing_of_the_other(void **state)
+{
+	unsigned turns = 0;
+
+	while (overtaken(state, turns, other_writes, 'p', 'b')) {
+		turns += 1;
+	}
+	assert_true(turns > 5);
+}
+
+static void copy_of_a_block_zeroed_meanwhile_is_thrown_away(void **state)
+{
+	unsigned turns = 0;
+
+	while (overtaken(state, turns, other_zeroes, 0, 0)) {
+		turns += 1;
+	}
+	assert_true(turns > 5);
+}
+
+/* Who may be a parent */
+
+static void child_without_a_way_to_its_parent_is_refused(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+	struct vhdx *image = NULL;
+	char *reason = NULL;
+
+	assert_status(vhdx_open(m, vhdx_memory_storage(m), NULL, 0, &image,
+				&reason), NT_STATUS_NOT_SUPPORTED);
+	assert_string_equal(reason, "file parameters: HasParent: is not "
+			    "supported here");
+}
+
+static void parent_that_was_written_to_is_refused(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = open_image(folder, "parent.vhdx", 0);
+	char *reason = NULL;
+
+	put(image, 0, 'q');
+	assert_ok(vhdx_close(&image));
+	assert_status(try_open(folder, "child.vhdx", NULL, 0, &image,
+			       &reason), NT_STATUS_FILE_INVALID);
+	assert_string_equal(reason, "parent parent.vhdx: DataWriteGuid is not "
+			    "the parent_linkage: it was written to, or is "
+			    "another image");
+}
+
+static void parent_that_is_only_opened_stays_the_parent(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = open_image(folder, "parent.vhdx", 0);
+
+	assert_ok(vhdx_close(&image));
+	image = open_image(folder, "child.vhdx", 0);
+	assert_ok(vhdx_close(&image));
+}
+
+static void parent_that_is_not_there_is_told(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx *image = NULL;
+	char *reason = NULL;
+
+	folder->files[0].name = "elsewhere.vhdx";
+	assert_status(try_open(folder, "child.vhdx", NULL, 0, &image,
+			       &reason), NT_STATUS_OBJECT_NAME_NOT_FOUND);
+	assert_string_equal(reason, "parent parent.vhdx: "
+			    "NT_STATUS_OBJECT_NAME_NOT_FOUND");
+}
+
+static void image_that_is_its_own_ancestor_is_refused(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+	struct vhdx *image = NULL;
+	struct GUID_txt_buf txt;
+	const char *guid = NULL;
+	uint8_t header[4096];
+	struct GUID own;
+	size_t i;
+
+	/* parent_linkage is what follows the keys and entries. */
+	vhdx_memory_read(m, header, sizeof(header), 64 * KIB);
+	own = vhdx_guid_pull(header + 32);
+	guid = GUID_buf_string(&own, &txt);
+	for (i = 0; guid[i] != '\0'; i++) {
+		poke(m, LOCATOR + 44 + 28 + 2 + 2 * i, guid[i], 2);
+	}
+	folder->files[0].name = "elsewhere.vhdx";
+	folder->files[1].name = "parent.vhdx";
+	assert_status(try_open(folder, "parent.vhdx", NULL, 0, &image, NULL),
+		      NT_STATUS_TOO_MANY_LINKS);
+}
+
+static void chain_has_at_most_64_parents(void **state)
+{
+	struct folder *folder = folder_new(state);
+	struct vhdx *image = NULL;
+	const char *last = "parent.vhdx";
+	unsigned i;
+
+	for (i = 0; i < VHDX_MAX_PARENTS; i++) {
+		char *name = talloc_asprintf(folder, "child%u.vhdx", i);
+
+		add_child(folder, name, last, last, MIB);
+		last = name;
+	}
+	image = open_image(folder, last, 0);
+	assert_bytes(image, 0, UNIT, 'p');
+	put(image, 0, 'c');
+	assert_ok(vhdx_close(&image));
+
+	add_child(folder, "toomany.vhdx", last, last, MIB);
+	assert_status(try_open(folder, "toomany.vhdx", NULL, 0, &image, NULL),
+		      NT_STATUS_TOO_MANY_LINKS);
+}
+
+/* The locator, MS-VHDX 2.6.2.6 */
+
+static void locator_is_as_the_format_has_it(void **state)
+{
+	static const uint8_t type[] = {
+		0xB7, 0xEF, 0x4A, 0xB0, 0x9E, 0xD1, 0x81, 0x4A,
+		0xB7, 0x89, 0x25, 0xB8, 0xE9, 0x44, 0x59, 0x13,
+		0, 0, 2, 0,
+	};
+	struct folder *folder = folder_new(state);
+	struct vhdx_memory *m = add_child(folder, "sub/child.vhdx",
+					  "parent.vhdx", "../parent.vhdx",
+					  MIB);
+	static const char path[] = "..\\parent.vhdx";
+	static const char linkage[] = "parent_linkage";
+	uint8_t buf[256];
+	size_t i;
+
+	vhdx_memory_read(m, buf, sizeof(buf), LOCATOR);
+	assert_memory_equal(buf, type, sizeof(type));
+	/* 20 bytes of header, 2 * 12 of entries, then the strings */
+	assert_int_equal(PULL_LE_U32(buf, 20), 44);
+	assert_int_equal(PULL_LE_U16(buf, 28), 2 * strlen(linkage));
+	assert_int_equal(PULL_LE_U16(buf, 30), 2 * 38);
+	for (i = 0; i < strlen(linkage); i++) {
+		assert_int_equal(PULL_LE_U16(buf, 44 + 2 * i), linkage[i]);
+	}
+	assert_int_equal(PULL_LE_U16(buf, PULL_LE_U32(buf, 24)), '{');
+	assert_int_equal(PULL_LE_U16(buf, 42), 2 * strlen(path));
+	for (i = 0; i < strlen(path); i++) {
+		assert_int_equal(PULL_LE_U16(buf, PULL_LE_U32(buf, 36) +
+					     2 * i), path[i]);
+	}
+}
+
+static void locator_that_breaks_a_rule_is_refused(void **state)
+{
+	static const struct {
+		uint64_t offset;
+		uint64_t value;
+		size_t length;
+		const char *reason;
+	} rules[] = {
+		{ 0, 0, 4, "LocatorType: is not that of a VHDX" },
+		{ 16, 1, 2, "Reserved: must be 0" },
+		{ 18, 0xFFFF, 2,
+		  "KeyValueCount: must fit into the item, is 65535" },
+		{ 18, 0, 2, "parent_linkage: must be a GUID in braces" },
+		{ 18, 1, 2, "keys: there must be a path" },
+		{ 20, 0, 4, "key[0]: must not be empty, and inside the item" },
+		{ 24, 0xFFFFFFFF, 4,
+		  "value[0]: must not be empty, and inside the item" },
+		{ 28, 0, 2, "key[0]: must not be empty, and inside the item" },
+		{ 28, 27, 2, "key[0]: must be UTF-16" },
+		{ 30, 0xFFFF, 2,
+		  "value[0]: must not be empty, and inside the item" },
+		{ 44, 0, 2, "key[0]: must not have a NUL character" },
+		{ 44, 'q', 2, "parent_linkage: must be a GUID in braces" },
+		{ 44 + 28, '(', 2,
+		  "parent_linkage: must be a GUID in braces" },
+		{ 44 + 28 + 2, 'x', 2,
+		  "parent_linkage: must be a GUID in braces" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rules); i++) {
+		struct folder *folder = folder_with_child(state);
+		struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+		struct vhdx_check_report *report = NULL;
+		struct vhdx *image = NULL;
+		char *reason = NULL;
+
+		poke(m, LOCATOR + rules[i].offset, rules[i].value,
+		     rules[i].length);
+		assert_false(NT_STATUS_IS_OK(try_open(
+			folder, "child.vhdx", NULL, 0, &image, &reason)));
+		assert_non_null(reason);
+		assert_memory_equal(reason, "parent locator: ", 16);
+		assert_string_equal(reason + 16, rules[i].reason);
+		assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+		assert_int_equal(report->num_findings, 1);
+		assert_string_equal(report->findings[0].structure,
+				    "parent locator");
+		TALLOC_FREE(folder);
+	}
+}
+
+static void path_leads_to_a_file_below_the_root_or_nowhere(void **state)
+{
+	static const struct {
+		const char *file;
+		const char *relative;
+		const char *wanted;
+	} paths[] = {
+		{ "child.vhdx", "parent.vhdx", "parent.vhdx" },
+		{ "child.vhdx", ".\\parent.vhdx", "parent.vhdx" },
+		{ "a/b/child.vhdx", "parent.vhdx", "a/b/parent.vhdx" },
+		{ "a/b/child.vhdx", "..\\..\\c\\p.vhdx", "c/p.vhdx" },
+		{ "a/child.vhdx", "..\\x\\..\\p.vhdx", "p.vhdx" },
+		{ "child.vhdx", "sub\\\\p.vhdx", "sub/p.vhdx" },
+		{ "child.vhdx", "..\\parent.vhdx", NULL },
+		{ "a/child.vhdx", "..\\..\\p.vhdx", NULL },
+		{ "a/child.vhdx", "..\\b\\..\\..\\p.vhdx", NULL },
+		{ "child.vhdx", "\\parent.vhdx", NULL },
+		{ "child.vhdx", "\\\\server\\share\\p.vhdx", NULL },
+		{ "child.vhdx", "c:\\parent.vhdx", NULL },
+		{ "child.vhdx", "parent.vhdx:stream", NULL },
+		{ "child.vhdx", "sub/../../p.vhdx", NULL },
+		{ "child.vhdx", "/etc/passwd", NULL },
+		{ "child.vhdx", "parent.vhdx\\..", NULL },
+		{ "child.vhdx", "parent.vhdx\\", NULL },
+		{ "child.vhdx", "..", NULL },
+		{ "child.vhdx", "", NULL },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(paths); i++) {
+		char *path = vhdx_path_resolve(*state, paths[i].file,
+					       paths[i].relative);
+
+		if (paths[i].wanted == NULL) {
+			assert_null(path);
+		} else {
+			assert_non_null(path);
+			assert_string_equal(path, paths[i].wanted);
+		}
+	}
+}
+
+static int setup(void **state)
+{
+	*state = talloc_new(NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	talloc_free(*state);
+	return 0;
+}
+
+#define test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(new_child_reads_as_its_parent),
+		test(write_to_child_leaves_parent_as_it_is),
+		test(zeroed_range_does_not_show_the_parent),
+		test(last_block_that_is_short_is_copied),
+		test(chain_of_three_reads_through),
+		test(partially_present_block_is_read_by_its_bitmap),
+		test(write_makes_a_whole_block_of_a_partially_present_one),
+		test(partially_present_block_without_bitmap_is_refused),
+		test(who_copies_too_late_loses_nothing_of_the_other),
+		test(copy_of_a_block_zeroed_meanwhile_is_thrown_away),
+		test(child_without_a_way_to_its_parent_is_refused),
+		test(parent_that_was_written_to_is_refused),
+		test(parent_that_is_only_opened_stays_the_parent),
+		test(parent_that_is_not_there_is_told),
+		test(image_that_is_its_own_ancestor_is_refused),
+		test(chain_has_at_most_64_parents),
+		test(locator_is_as_the_format_has_it),
+		test(locator_that_breaks_a_rule_is_refused),
+		test(path_leads_to_a_file_below_the_root_or_nowhere),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
