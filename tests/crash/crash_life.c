@@ -13,6 +13,7 @@
 #include "modules/vhdx/vhdx_shared.h"
 #include "tests/crash/crash_db.h"
 #include "tests/crash/crash_life.h"
+#include "tests/crash/crash_parent.h"
 
 enum request_type { REQUEST_WRITE, REQUEST_READ, REQUEST_FLUSH };
 
@@ -32,6 +33,7 @@ struct crash_writer {
 	uint32_t pid;
 	struct tevent_context *ev;
 	struct crash_port *port;
+	struct crash_parent *parent;
 	struct vhdx_shared *shared;
 	struct vhdx *image;
 	struct request *requests;
@@ -235,8 +237,10 @@ static void open_fn(struct crash_writer *writer)
 	char *reason = NULL;
 	NTSTATUS status;
 
-	status = vhdx_open(writer, crash_port_storage(writer->port),
-			   writer->shared, 0, &writer->image, &reason);
+	status = vhdx_open_chain(writer, crash_port_storage(writer->port),
+				 writer->shared, 0,
+				 crash_parents(writer->parent),
+				 &writer->image, &reason);
 	if (!NT_STATUS_IS_OK(status)) {
 		writer->image = NULL;
 		life_fail(writer->life, "open: %s: %s", nt_errstr(status),
@@ -256,6 +260,7 @@ static struct crash_writer *writer_new(struct crash_life *life)
 	writer->pid = last_pid;
 	self.pid = last_pid;
 	writer->port = crash_port_new(writer, life->disk, &life->random);
+	writer->parent = crash_parent_new(writer, life->plan);
 	/* epoll would cost a descriptor, of which the killed keep theirs. */
 	writer->ev = tevent_context_init_byname(writer, "poll");
 	writer->shared = vhdx_shared_init(
@@ -311,7 +316,9 @@ static void loop_fn(struct crash_writer *writer)
 
 static void port_fn(struct crash_writer *writer)
 {
-	crash_port_step(writer->port);
+	if (!crash_parent_step(writer->parent)) {
+		crash_port_step(writer->port);
+	}
 }
 
 /* The disk or the event loop of a writer goes on by one. */
