@@ -221,6 +221,16 @@ int rsvdctl_scsi_check(struct rsvdctl *ctl,
 		       const struct rsvdctl_attach *attach, const char *what,
 		       const struct librsvd_scsi_result *result);
 
+/**
+ * Tell whether the run that starts at *offset* is allocated, and how long it
+ * is: GET LBA STATUS. A server that does not tell has all of it.
+ *
+ * @param[in]  disk  of rsvdctl_remote_open()
+ * @return false when that failed; the error has been printed
+ */
+bool rsvdctl_remote_run(struct rsvdctl_disk *disk, uint64_t offset,
+			uint64_t *length, bool *allocated);
+
 /*
  * Progress
  */

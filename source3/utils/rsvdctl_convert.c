@@ -231,9 +231,10 @@ static bool vhdx_source_open(struct rsvdctl_source *source)
 static bool remote_run(struct rsvdctl_source *source, uint64_t offset,
 		       uint64_t *length, bool *has_data)
 {
-	*length = source->size - offset;
-	*has_data = true;
-	return true;
+	struct rsvdctl_disk *disk = talloc_get_type_abort(
+		source->private_data, struct rsvdctl_disk);
+
+	return rsvdctl_remote_run(disk, offset, length, has_data);
 }
 
 static bool remote_read(struct rsvdctl_source *source, void *buf,

@@ -162,7 +162,9 @@ static struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
 	case 0:
 		return storage;
 	case EAGAIN:
-		rsvdctl_error(ctl, "%s is in use", path);
+		rsvdctl_error(ctl, "%s is in use: \"rsvdctl status\" tells by "
+			      "whom, //server/share/path writes to it all the "
+			      "same", path);
 		break;
 	case EACCES:
 		rsvdctl_error(ctl, "only the owner of %s and root can tell "

@@ -1,5 +1,5 @@
 /*
- * rsvdctl: which parts of an image are allocated, and where
+ * rsvdctl: which parts of a disk are allocated, and where in its file
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -25,8 +25,68 @@ struct map_run {
 	uint64_t start;
 	uint64_t length;
 	bool in_file;
+	/* A server does not tell the place. */
+	bool has_offset;
 	uint64_t file_offset;
 };
+
+/* What is mapped: an image here, or a disk on a server. */
+struct map_target {
+	const char *name;
+	uint64_t size;
+	struct vhdx *image;
+	struct rsvdctl_disk *disk;
+};
+
+static bool map_open(struct rsvdctl *ctl, struct map_target *target)
+{
+	if (rsvdctl_is_remote(target->name)) {
+		target->disk = rsvdctl_remote_open(ctl, target->name, false);
+		if (target->disk == NULL) {
+			return false;
+		}
+		target->size = target->disk->size;
+		return true;
+	}
+	target->image = rsvdctl_local_vhdx(ctl, target->name);
+	if (target->image == NULL) {
+		return false;
+	}
+	target->size = vhdx_geometry(target->image)->virtual_size;
+	return true;
+}
+
+static bool map_next(struct rsvdctl *ctl, struct map_target *target,
+		     uint64_t offset, struct map_run *run)
+{
+	struct vhdx_extent extent;
+	NTSTATUS status;
+
+	*run = (struct map_run) { .start = offset };
+	if (target->disk != NULL) {
+		return rsvdctl_remote_run(target->disk, offset, &run->length,
+					  &run->in_file);
+	}
+	status = vhdx_map(target->image, offset, target->size - offset,
+			  &extent);
+	if (!NT_STATUS_IS_OK(status)) {
+		rsvdctl_nterror(ctl, status, "cannot map %s", target->name);
+		return false;
+	}
+	run->length = extent.length;
+	run->in_file = (extent.kind == VHDX_EXTENT_FILE);
+	run->has_offset = run->in_file;
+	run->file_offset = extent.file_offset;
+	return true;
+}
+
+static bool map_continues(const struct map_run *run,
+			  const struct map_run *next)
+{
+	return run->length > 0 && run->in_file == next->in_file &&
+	       (!next->has_offset ||
+		run->file_offset + run->length == next->file_offset);
+}
 
 static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 		      const char *path, bool *first)
@@ -42,7 +102,7 @@ static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 		       run->length, run->in_file ? "true" : "false",
 		       run->in_file ? "false" : "true",
 		       run->in_file ? "true" : "false");
-		if (run->in_file) {
+		if (run->has_offset) {
 			printf(", \"offset\": %"PRIu64, run->file_offset);
 		}
 		printf(" }");
@@ -54,7 +114,10 @@ static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 		       "Mapped to", "File");
 		*first = false;
 	}
-	if (run->in_file) {
+	if (run->in_file && !run->has_offset) {
+		printf("0x%-16"PRIx64" 0x%-16"PRIx64" %-18s %s\n",
+		       run->start, run->length, "data", path);
+	} else if (run->in_file) {
 		printf("0x%-16"PRIx64" 0x%-16"PRIx64" 0x%-16"PRIx64" %s\n",
 		       run->start, run->length, run->file_offset, path);
 	} else if (map_all) {
@@ -65,52 +128,34 @@ static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 
 static int rsvdctl_map_run(struct rsvdctl *ctl)
 {
-	const char *path = poptGetArg(ctl->pc);
+	struct map_target target = { .name = poptGetArg(ctl->pc) };
 	struct map_run run = { .length = 0 };
-	struct vhdx *image = NULL;
-	uint64_t size, offset;
+	uint64_t offset;
 	bool first = true;
-	NTSTATUS status;
 
-	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
-		return rsvdctl_usage(ctl, "name one image");
+	if (target.name == NULL || poptPeekArg(ctl->pc) != NULL) {
+		return rsvdctl_usage(ctl, "name one image, or "
+				     "//server/share/path");
 	}
-	if (rsvdctl_is_remote(path)) {
-		return rsvdctl_usage(ctl, "only the server knows where in the "
-				     "file %s is: run this there", path);
-	}
-	image = rsvdctl_local_vhdx(ctl, path);
-	if (image == NULL) {
+	if (!map_open(ctl, &target)) {
 		return RSVDCTL_FAILED;
 	}
-	size = vhdx_geometry(image)->virtual_size;
 
-	for (offset = 0; offset < size;) {
-		struct vhdx_extent extent;
-		bool in_file;
+	for (offset = 0; offset < target.size;) {
+		struct map_run next;
 
-		status = vhdx_map(image, offset, size - offset, &extent);
-		if (!NT_STATUS_IS_OK(status)) {
-			return rsvdctl_nterror(ctl, status, "cannot map %s",
-					       path);
+		if (!map_next(ctl, &target, offset, &next)) {
+			return RSVDCTL_FAILED;
 		}
-		in_file = (extent.kind == VHDX_EXTENT_FILE);
-		if (run.length > 0 && run.in_file == in_file &&
-		    (!in_file ||
-		     run.file_offset + run.length == extent.file_offset)) {
-			run.length += extent.length;
-		} else {
-			map_print(ctl, &run, path, &first);
-			run = (struct map_run) {
-				.start = offset,
-				.length = extent.length,
-				.in_file = in_file,
-				.file_offset = extent.file_offset,
-			};
+		offset += next.length;
+		if (map_continues(&run, &next)) {
+			run.length += next.length;
+			continue;
 		}
-		offset += extent.length;
+		map_print(ctl, &run, target.name, &first);
+		run = next;
 	}
-	map_print(ctl, &run, path, &first);
+	map_print(ctl, &run, target.name, &first);
 	if (ctl->json) {
 		printf("\n]\n");
 	}
@@ -122,8 +167,9 @@ static int rsvdctl_map_run(struct rsvdctl *ctl)
 
 struct rsvdctl_command rsvdctl_map = {
 	.name = "map",
-	.args = "FILE",
-	.summary = "tell which parts of an image are allocated, and where",
+	.args = "TARGET",
+	.summary = "tell which parts of a disk are allocated, and where",
 	.options = map_options,
+	.remote = true,
 	.run = rsvdctl_map_run,
 };

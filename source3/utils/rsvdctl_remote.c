@@ -5,6 +5,7 @@
  */
 
 #include "source3/utils/rsvdctl.h"
+#include "lib/util/bytearray.h"
 #include "source3/utils/rsvdctl_machine.h"
 
 static struct {
@@ -390,6 +391,49 @@ struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
 		.private_data = attach,
 	};
 	return disk;
+}
+
+/*
+ * What is allocated
+ */
+
+bool rsvdctl_remote_run(struct rsvdctl_disk *disk, uint64_t offset,
+			uint64_t *length, bool *allocated)
+{
+	struct rsvdctl_attach *attach = talloc_get_type_abort(
+		disk->private_data, struct rsvdctl_attach);
+	/* SERVICE ACTION IN(16), GET LBA STATUS: SBC-3 5.4 */
+	uint8_t cdb[16] = { 0x9E, 0x12 };
+	struct librsvd_scsi_command command = {
+		.cdb = cdb,
+		.cdb_length = sizeof(cdb),
+		/* One descriptor */
+		.data_in_length = 8 + 16,
+	};
+	struct librsvd_scsi_result result;
+	uint64_t start, run;
+
+	*length = disk->size - offset;
+	*allocated = true;
+
+	PUSH_BE_U64(cdb, 2, offset / disk->sector_size);
+	PUSH_BE_U32(cdb, 10, command.data_in_length);
+	if (rsvdctl_remote_scsi(disk->ctl, attach, "GET LBA STATUS", &command,
+				&result) != RSVDCTL_OK) {
+		return false;
+	}
+	if (result.sense.scsi_status == 0x00 && result.data_in_length >= 24) {
+		start = PULL_BE_U64(result.data_in, 8) * disk->sector_size;
+		run = (uint64_t)PULL_BE_U32(result.data_in, 16) *
+		      disk->sector_size;
+		/* The run may have begun before. */
+		if (start <= offset && start + run > offset) {
+			*length = MIN(*length, start + run - offset);
+			*allocated = (result.data_in[20] & 0x0F) == 0;
+		}
+	}
+	TALLOC_FREE(result.data_in);
+	return true;
 }
 
 /*

@@ -310,8 +310,8 @@ def block_status_is_what_is_allocated():
     image = new_image('nbd.vhdx')
     with Nbdkit() as nbdkit:
         h = nbdkit.connect()
-        h.pwrite(b'a' * 512, 3 * BLOCK)
-        h.pwrite(b'b' * 512, 5 * BLOCK)
+        h.pwrite(b'a' * BLOCK, 3 * BLOCK)
+        h.pwrite(b'b' * BLOCK, 5 * BLOCK)
         h.flush()
         extents = []
 

@@ -492,6 +492,36 @@ progress_is_shown_on_a_terminal_only()
 	END
 }
 
+what_is_attached_is_not_written_as_a_file()
+{
+	attached_begin || return 1
+	head -c 512 /dev/zero >"$tmp/sector"
+	says "is in use" "$rsvdctl" write --input="$tmp/sector" "$image" &&
+		says "is in use" "$rsvdctl" check --repair "$image"
+	set -- $?
+	attached_end && test "$1" -eq 0 &&
+		"$rsvdctl" write --input="$tmp/sector" --offset=63M "$image"
+}
+
+map_of_a_disk_leaves_no_data_out()
+{
+	remote map --json >"$tmp/map" &&
+		remote read >"$tmp/raw" || return 1
+	/usr/bin/python3 - "$tmp/map" "$tmp/raw" <<-'END'
+	import json, sys
+
+	entries = json.load(open(sys.argv[1]))
+	disk = open(sys.argv[2], 'rb').read()
+	end = 0
+	for e in entries:
+	    assert e['start'] == end, e
+	    end += e['length']
+	    assert e['data'] or disk[e['start']:end] == bytes(e['length']), e
+	assert end == len(disk)
+	assert {e['data'] for e in entries} == {True, False}
+	END
+}
+
 example_of_librsvd_reads_the_disk()
 {
 	# A user has librsvd.pc, and samba-dev for the headers below it.
@@ -540,6 +570,9 @@ check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
 check "repair says what it did" repair_says_what_it_did
 check "an image in use is not written to" image_in_use_is_not_written_to
+check "map of a disk leaves no data out" map_of_a_disk_leaves_no_data_out
+check "what is attached is not written as a file" \
+	what_is_attached_is_not_written_as_a_file
 check "reservations are shown with who holds them" \
 	reservations_are_shown_with_who_holds_them
 check "register takes the old key into account" \
