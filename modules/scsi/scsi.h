@@ -27,8 +27,11 @@
 /* Largest transfer of one command, told in VPD page B0. */
 #define SCSI_MAX_TRANSFER_LENGTH (1024 * 1024)
 
-/* Most I_T nexuses a disk remembers, see scsi_state_nexus_add(). */
-#define SCSI_MAX_NEXUSES 256
+/*
+ * Most I_T nexuses a disk remembers, see scsi_state_nexus_add(). All of them
+ * are in one record that each change writes anew, so there has to be an end.
+ */
+#define SCSI_MAX_NEXUSES 1024
 
 typedef NTSTATUS (*scsi_state_fn)(struct scsi_state *state, bool *changed,
 				  void *fn_data);

@@ -1129,6 +1129,79 @@ static void unknown_service_actions_are_refused(void **state)
 	}
 }
 
+static uint32_t data_be32(const struct scsi_test *t, size_t offset)
+{
+	return (uint32_t)t->in[offset] << 24 | t->in[offset + 1] << 16 |
+	       t->in[offset + 2] << 8 | t->in[offset + 3];
+}
+
+/* A is the first; the keys are 1, 2, 3, ... */
+static struct scsi_nexus register_a_thousand(struct scsi_test *t)
+{
+	struct scsi_nexus nexus = { .host_name = "host", .may_write = true };
+	unsigned i;
+
+	scsi_test_register(t, &t->a, 1);
+	for (i = 2; i <= 1000; i++) {
+		nexus.initiator_id.time_low = i;
+		scsi_memory_disk_open(t->disk, &nexus);
+		scsi_test_register(t, &nexus, i);
+	}
+	return nexus;
+}
+
+static void a_thousand_registrants_are_all_in_read_keys(void **state)
+{
+	struct scsi_test *t = *state;
+	unsigned i;
+
+	register_a_thousand(t);
+	scsi_send(t, &t->b, 0x5e, 0x00, 0, 0, 0, 0, 0, 0xff, 0xff, 0);
+	assert_good(t);
+	assert_int_equal(t->task.data_in_length, 8 + 8000);
+	assert_int_equal(data_be32(t, 0), 1000);
+	assert_int_equal(data_be32(t, 4), 8000);
+	for (i = 1; i <= 1000; i++) {
+		assert_int_equal(data_be32(t, 8 * i), 0);
+		assert_int_equal(data_be32(t, 8 * i + 4), i);
+	}
+}
+
+/* Its ALLOCATION LENGTH is too small to have all of them. */
+static void read_full_status_of_a_thousand_tells_how_many_there_are(
+	void **state)
+{
+	/* Descriptor, TransportID header, iSCSI name and its padding */
+	const size_t length = 24 + 4 + 88;
+	struct scsi_test *t = *state;
+
+	register_a_thousand(t);
+	scsi_send(t, &t->b, 0x5e, 0x03, 0, 0, 0, 0, 0, 0xff, 0xff, 0);
+	assert_good(t);
+	assert_int_equal(t->task.data_in_length, 0xffff);
+	assert_int_equal(data_be32(t, 4), 1000 * length);
+	assert_int_equal(data_be32(t, 8 + length + 4), 2);
+	assert_int_equal(data_be32(t, 8 + 501 * length + 4), 502);
+}
+
+static void one_of_a_thousand_preempts_all_others(void **state)
+{
+	struct scsi_test *t = *state;
+	struct scsi_nexus last;
+
+	last = register_a_thousand(t);
+	pr_out(t, &t->a, RESERVE, WE_AR, 1, 0, 0);
+	assert_good(t);
+	/* Key zero: SPC-4 5.13.11.4, all registrants. */
+	pr_out(t, &last, PREEMPT_ABORT, WE, 1000, 0, 0);
+	assert_good(t);
+	assert_int_equal(t->disk->num_fenced, 999);
+	read_keys(t, &t->b);
+	assert_data(t, 0, 0, 0x03, 0xe9, 0, 0, 0, 8,
+		    0, 0, 0, 0, 0, 0, 0x03, 0xe8);
+	assert_one_attention(t, &t->a, 0x2a05);
+}
+
 static void there_is_an_end_to_the_registrants_a_disk_takes(void **state)
 {
 	struct scsi_test *t = *state;
@@ -1272,6 +1345,10 @@ int main(void)
 		scsi_unit_test(register_and_move_needs_something_to_move),
 		scsi_unit_test(register_and_move_checks_its_list),
 		scsi_unit_test(unknown_service_actions_are_refused),
+		scsi_unit_test(a_thousand_registrants_are_all_in_read_keys),
+		scsi_unit_test(
+			read_full_status_of_a_thousand_tells_how_many_there_are),
+		scsi_unit_test(one_of_a_thousand_preempts_all_others),
 		scsi_unit_test(
 			there_is_an_end_to_the_registrants_a_disk_takes),
 		scsi_unit_test(
