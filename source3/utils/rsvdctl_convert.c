@@ -199,25 +199,9 @@ static bool vhdx_source_read(struct rsvdctl_source *source, void *buf,
 
 static bool vhdx_source_open(struct rsvdctl_source *source)
 {
-	struct vhdx_storage *storage = NULL;
-	struct vhdx *image = NULL;
-	char *reason = NULL;
-	NTSTATUS status;
-	int err;
+	struct vhdx *image = rsvdctl_local_vhdx(source->ctl, source->name);
 
-	err = vhdx_storage_posix_open(source, source->name, O_RDONLY,
-				      &storage);
-	if (err != 0) {
-		rsvdctl_error(source->ctl, "cannot open %s: %s", source->name,
-			      strerror(err));
-		return false;
-	}
-	status = vhdx_open(source, storage, NULL, VHDX_OPEN_READ_ONLY, &image,
-			   &reason);
-	if (!NT_STATUS_IS_OK(status)) {
-		rsvdctl_nterror(source->ctl, status, "cannot open %s: %s",
-				source->name,
-				reason != NULL ? reason : "not a VHDX");
+	if (image == NULL) {
 		return false;
 	}
 	source->size = vhdx_geometry(image)->virtual_size;

@@ -14,6 +14,7 @@ static struct {
 	const char *block_size;
 	const char *sector_size;
 	const char *physical_sector_size;
+	const char *parent;
 } create_opts;
 
 static struct poptOption create_options[] = {
@@ -53,6 +54,14 @@ static struct poptOption create_options[] = {
 		.descrip = "512 or 4096 (the default)",
 		.argDescrip = "SIZE",
 	},
+	{
+		.longName = "parent",
+		.argInfo = POPT_ARG_STRING,
+		.arg = &create_opts.parent,
+		.descrip = "Make a differencing image of this one, which "
+			   "must not be written any more; sizes are its own",
+		.argDescrip = "FILE",
+	},
 	POPT_TABLEEND
 };
 
@@ -64,6 +73,78 @@ bool rsvdctl_type(struct rsvdctl *ctl, const char *text, bool *fixed)
 	}
 	rsvdctl_usage(ctl, "no such --type: %s", text);
 	return false;
+}
+
+/*
+ * How to get from the directory of one file to another file: "../base.vhdx".
+ * The first need not exist, its directory does.
+ */
+static char *rsvdctl_relative_path(TALLOC_CTX *mem_ctx, const char *from,
+				   const char *to)
+{
+	const char *slash = strrchr(from, '/');
+	char *directory = NULL, *from_real = NULL, *to_real = NULL;
+	char *path = NULL;
+	const char *p = NULL;
+	size_t i, common = 0;
+
+	directory = slash == NULL ? talloc_strdup(mem_ctx, ".") :
+		    slash == from ? talloc_strdup(mem_ctx, "/") :
+		    talloc_strndup(mem_ctx, from, slash - from);
+	from_real = directory != NULL ? realpath(directory, NULL) : NULL;
+	to_real = realpath(to, NULL);
+	if (from_real == NULL || to_real == NULL) {
+		goto done;
+	}
+	if (strcmp(from_real, "/") == 0) {
+		from_real[0] = '\0';
+	}
+
+	/* Up to the last name that both have */
+	for (i = 0; from_real[i] == to_real[i] || from_real[i] == '\0'; i++) {
+		if (to_real[i] == '/') {
+			common = i;
+		}
+		if (from_real[i] == '\0') {
+			break;
+		}
+	}
+	path = talloc_strdup(mem_ctx, "");
+	for (p = from_real + common; *p != '\0'; p++) {
+		if (*p == '/') {
+			path = talloc_asprintf_append(path, "../");
+		}
+	}
+	path = talloc_asprintf_append(path, "%s", to_real + common + 1);
+done:
+	SAFE_FREE(from_real);
+	SAFE_FREE(to_real);
+	return path;
+}
+
+static bool rsvdctl_create_parent(struct rsvdctl *ctl, const char *path,
+				  struct vhdx_create_params *params)
+{
+	if (create_opts.parent == NULL) {
+		return true;
+	}
+	if (params->virtual_size != 0 || params->fixed) {
+		rsvdctl_usage(ctl, "a differencing image has the --size of "
+			      "its parent, and is dynamic");
+		return false;
+	}
+	params->parent = rsvdctl_local_vhdx(ctl, create_opts.parent);
+	if (params->parent == NULL) {
+		return false;
+	}
+	params->parent_path = rsvdctl_relative_path(ctl->mem_ctx, path,
+						    create_opts.parent);
+	if (params->parent_path == NULL) {
+		rsvdctl_error(ctl, "cannot tell the way from %s to %s", path,
+			      create_opts.parent);
+		return false;
+	}
+	return true;
 }
 
 static int rsvdctl_create_run(struct rsvdctl *ctl)
@@ -78,8 +159,8 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one file to create");
 	}
-	if (create_opts.size == NULL) {
-		return rsvdctl_usage(ctl, "--size is missing");
+	if (create_opts.size == NULL && create_opts.parent == NULL) {
+		return rsvdctl_usage(ctl, "--size is missing, or --parent");
 	}
 	if (!rsvdctl_size(ctl, "--size", create_opts.size,
 			  &params.virtual_size) ||
@@ -97,7 +178,8 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	params.logical_sector_size = MIN(sector_size, UINT32_MAX);
 	params.physical_sector_size = MIN(physical_sector_size, UINT32_MAX);
 
-	if (!rsvdctl_type(ctl, create_opts.type, &params.fixed)) {
+	if (!rsvdctl_type(ctl, create_opts.type, &params.fixed) ||
+	    !rsvdctl_create_parent(ctl, path, &params)) {
 		return RSVDCTL_FAILED;
 	}
 
@@ -122,7 +204,7 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 
 struct rsvdctl_command rsvdctl_create = {
 	.name = "create",
-	.args = "--size=SIZE FILE",
+	.args = "--size=SIZE|--parent=FILE FILE",
 	.summary = "make a new, empty image",
 	.options = create_options,
 	.run = rsvdctl_create_run,
@@ -179,12 +261,29 @@ static struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
 	return NULL;
 }
 
+/* Whoever runs this may go wherever he can: the root is that of the system. */
+static NTSTATUS rsvdctl_local_parent(TALLOC_CTX *mem_ctx, const char *path,
+				     void *private_data,
+				     struct vhdx_storage **storage)
+{
+	char *full = talloc_asprintf(mem_ctx, "/%s", path);
+	int err;
+
+	if (full == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	err = vhdx_storage_posix_open(mem_ctx, full, O_RDONLY, storage);
+	TALLOC_FREE(full);
+	return err == 0 ? NT_STATUS_OK : map_nt_error_from_unix_common(err);
+}
+
 static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
 						 const char *path,
 						 bool writable)
 {
+	struct vhdx_parents parents = { .open = rsvdctl_local_parent };
 	struct rsvdctl_local *local = NULL;
-	char *reason = NULL;
+	char *reason = NULL, *real = NULL;
 	NTSTATUS status;
 
 	local = talloc_zero(ctl->mem_ctx, struct rsvdctl_local);
@@ -198,9 +297,12 @@ static struct rsvdctl_local *rsvdctl_local_image(struct rsvdctl *ctl,
 		return NULL;
 	}
 	talloc_steal(local, local->storage);
-	status = vhdx_open(local, local->storage, NULL,
-			   writable ? 0 : VHDX_OPEN_READ_ONLY, &local->image,
-			   &reason);
+	real = realpath(path, NULL);
+	parents.path = talloc_strdup(local, real != NULL ? real + 1 : path);
+	SAFE_FREE(real);
+	status = vhdx_open_chain(local, local->storage, NULL,
+				 writable ? 0 : VHDX_OPEN_READ_ONLY, &parents,
+				 &local->image, &reason);
 	if (!NT_STATUS_IS_OK(status)) {
 		rsvdctl_nterror(ctl, status, "cannot open %s: %s", path,
 				reason != NULL ? reason : "not a VHDX");
@@ -302,7 +404,7 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	struct vhdx_check_report *report = NULL;
 	const struct vhdx_geometry *geometry = NULL;
 	const char *type = NULL;
-	char *id = NULL;
+	char *id = NULL, *parent = NULL;
 	NTSTATUS status;
 
 	local = rsvdctl_local_image(ctl, path, false);
@@ -318,11 +420,15 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	type = geometry->leave_blocks_allocated ? "fixed" :
 	       geometry->has_parent ? "differencing" : "dynamic";
 	id = GUID_string(ctl->mem_ctx, &geometry->virtual_disk_id);
+	if (geometry->has_parent) {
+		parent = talloc_asprintf(ctl->mem_ctx, "/%s",
+					 vhdx_parent_path(local->image));
+	}
 
 	if (ctl->json) {
 		return rsvdctl_print_json(ctl, json_pack(
 			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-			" s:s}",
+			" s:s, s:s?}",
 			"image", path,
 			"format", "vhdx",
 			"type", type,
@@ -336,7 +442,8 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 			(json_int_t)geometry->logical_sector_size,
 			"physical-sector-size",
 			(json_int_t)geometry->physical_sector_size,
-			"virtual-disk-id", id));
+			"virtual-disk-id", id,
+			"parent", parent));
 	}
 
 	printf("image:                %s\n", path);
@@ -356,6 +463,9 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	printf("physical sector size: %"PRIu32"\n",
 	       geometry->physical_sector_size);
 	printf("virtual disk id:      %s\n", id);
+	if (parent != NULL) {
+		printf("parent:               %s\n", parent);
+	}
 	return RSVDCTL_OK;
 }
 

@@ -28,6 +28,9 @@ struct map_run {
 	/* A server does not tell the place. */
 	bool has_offset;
 	uint64_t file_offset;
+	/* Whose file: 0 of the image, 1 of its parent, ... */
+	unsigned int depth;
+	const char *file;
 };
 
 /* What is mapped: an image here, or a disk on a server. */
@@ -59,6 +62,7 @@ static bool map_open(struct rsvdctl *ctl, struct map_target *target)
 static bool map_next(struct rsvdctl *ctl, struct map_target *target,
 		     uint64_t offset, struct map_run *run)
 {
+	struct vhdx *image = target->image;
 	struct vhdx_extent extent;
 	NTSTATUS status;
 
@@ -67,13 +71,30 @@ static bool map_next(struct rsvdctl *ctl, struct map_target *target,
 		return rsvdctl_remote_run(target->disk, offset, &run->length,
 					  &run->in_file);
 	}
-	status = vhdx_map(target->image, offset, target->size - offset,
-			  &extent);
-	if (!NT_STATUS_IS_OK(status)) {
-		rsvdctl_nterror(ctl, status, "cannot map %s", target->name);
-		return false;
+	run->file = target->name;
+	run->length = target->size - offset;
+	while (true) {
+		/* A child may be larger than its parent. */
+		if (offset >= vhdx_geometry(image)->virtual_size) {
+			return true;
+		}
+		run->length = MIN(run->length,
+				  vhdx_geometry(image)->virtual_size - offset);
+		status = vhdx_map(image, offset, run->length, &extent);
+		if (!NT_STATUS_IS_OK(status)) {
+			rsvdctl_nterror(ctl, status, "cannot map %s",
+					run->file);
+			return false;
+		}
+		run->length = extent.length;
+		if (extent.kind != VHDX_EXTENT_PARENT) {
+			break;
+		}
+		run->file = talloc_asprintf(ctl->mem_ctx, "/%s",
+					    vhdx_parent_path(image));
+		run->depth += 1;
+		image = vhdx_parent(image);
 	}
-	run->length = extent.length;
 	run->in_file = (extent.kind == VHDX_EXTENT_FILE);
 	run->has_offset = run->in_file;
 	run->file_offset = extent.file_offset;
@@ -84,6 +105,7 @@ static bool map_continues(const struct map_run *run,
 			  const struct map_run *next)
 {
 	return run->length > 0 && run->in_file == next->in_file &&
+	       run->depth == next->depth &&
 	       (!next->has_offset ||
 		run->file_offset + run->length == next->file_offset);
 }
@@ -97,9 +119,9 @@ static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 	if (ctl->json) {
 		/* The keys of "qemu-img map --output=json" */
 		printf("%s\n  { \"start\": %"PRIu64", \"length\": %"PRIu64", "
-		       "\"depth\": 0, \"present\": %s, \"zero\": %s, "
+		       "\"depth\": %u, \"present\": %s, \"zero\": %s, "
 		       "\"data\": %s", *first ? "[" : ",", run->start,
-		       run->length, run->in_file ? "true" : "false",
+		       run->length, run->depth, run->in_file ? "true" : "false",
 		       run->in_file ? "false" : "true",
 		       run->in_file ? "true" : "false");
 		if (run->has_offset) {
@@ -119,7 +141,7 @@ static void map_print(struct rsvdctl *ctl, const struct map_run *run,
 		       run->start, run->length, "data", path);
 	} else if (run->in_file) {
 		printf("0x%-16"PRIx64" 0x%-16"PRIx64" 0x%-16"PRIx64" %s\n",
-		       run->start, run->length, run->file_offset, path);
+		       run->start, run->length, run->file_offset, run->file);
 	} else if (map_all) {
 		printf("0x%-16"PRIx64" 0x%-16"PRIx64" %-18s\n",
 		       run->start, run->length, "zeros");

@@ -6,6 +6,7 @@ rsvdctl convert: an image of what raw files, VHDs, other VHDXs and disks on a
 server hold. What comes out is read by qemu.
 """
 
+import json
 import os
 import random
 import re
@@ -244,6 +245,51 @@ def a_parent_that_is_another_is_refused():
     fails('not the parent', 'rsvdctl', 'convert', path('grandchild.vhd'),
           path('none.vhdx'))
     assert not os.path.exists(path('none.vhdx'))
+
+
+@test
+def a_chain_of_differencing_vhdxs_becomes_one_image():
+    data = bytearray(sparse_data())
+    os.mkdir(path('base'))
+    run('rsvdctl', 'convert', '--block-size=1M', raw_file(bytes(data)),
+        path('base/parent.vhdx'))
+    for parent, child, offset in (('base/parent.vhdx', 'child.vhdx', 3 * MIB),
+                                  ('child.vhdx', 'grand.vhdx', 10 * MIB)):
+        run('rsvdctl', 'create', '--parent=' + path(parent), path(child))
+        piece = child.encode() * 512
+        data[offset:offset + len(piece)] = piece
+        with open(path('piece'), 'wb') as f:
+            f.write(piece)
+        run('rsvdctl', 'write', '--input=' + path('piece'),
+            '--offset=%d' % offset, path(child))
+    assert convert(path('grand.vhdx')) == data
+    assert allocated() == 4
+    info = run('rsvdctl', 'info', path('child.vhdx')).decode()
+    assert 'parent:               %s\n' % path('base/parent.vhdx') in info
+    # Where it is: in the grandchild, its parent and the parent of that.
+    entries = json.loads(run('rsvdctl', 'map', '--json', path('grand.vhdx')))
+    files = ('grand.vhdx', 'child.vhdx', 'base/parent.vhdx')
+    assert {e['depth'] for e in entries if e['data']} == {0, 1, 2}
+    for e in entries:
+        place = slice(e['start'], e['start'] + e['length'])
+        if not e['data']:
+            assert data[place].count(0) == e['length'], e
+            continue
+        with open(path(files[e['depth']]), 'rb') as f:
+            f.seek(e['offset'])
+            assert f.read(e['length']) == data[place], e
+
+
+@test
+def a_vhdx_whose_parent_was_written_to_is_refused():
+    run('rsvdctl', 'convert', raw_file(sparse_data()), path('parent.vhdx'))
+    run('rsvdctl', 'create', '--parent=' + path('parent.vhdx'),
+        path('child.vhdx'))
+    with open(path('piece'), 'wb') as f:
+        f.write(b'x' * 512)
+    run('rsvdctl', 'write', '--input=' + path('piece'), path('parent.vhdx'))
+    fails('parent', 'rsvdctl', 'convert', path('child.vhdx'),
+          path('none.vhdx'))
 
 
 @test
