@@ -27,8 +27,9 @@ SUITE_DISK = ['--size=16M', '--block-size=1M', '--physical-sector-size=512']
 # What the suite has wrong on a disk as it comes
 SUITE_MISTAKES = {'GetLBAStatus.UnmapSingle', 'MultipathIO.CompareAndWrite'}
 
-INITIATORS = ['00000000-0000-4000-8000-00000000000a',
-              '00000000-0000-4000-8000-00000000000b']
+INITIATORS = [('node-a', '00000000-0000-4000-8000-00000000000a'),
+              ('node-b', '00000000-0000-4000-8000-00000000000b')]
+PORT_NAME = 'iqn.2013-08.org.samba:rsvd:%s:%s,i,0x800000000000'
 
 # Exit statuses of sg3_utils
 MISCOMPARE, UNIT_ATTENTION, DATA_PROTECT, CONFLICT = 14, 6, 7, 24
@@ -138,10 +139,10 @@ def create(name, options):
 
 def rsvd_sg(name, command, num_paths=2, user='USERNAME', settings=''):
     """The command beside as many paths to the disk."""
-    paths = ['//%s/%s/%s,port=%s,initiator-id=%s%s'
+    paths = ['//%s/%s/%s,port=%s,initiator-host-name=%s,initiator-id=%s%s'
              % (ENV['SERVER_IP'], ENV['SHARE'], name, ENV['SERVER_PORT'],
-                initiator, settings)
-             for initiator in INITIATORS[:num_paths]]
+                host, initiator, settings)
+             for host, initiator in INITIATORS[:num_paths]]
     return subprocess.run(
         ['rsvd-sg'] + ENV['CONFIGURATION'].split() + ['-U', ENV[user]]
         + paths + ['--'] + command, env=dict(ENV, PASSWD=ENV['PASSWORD']),
@@ -195,12 +196,10 @@ def file_of(name, data):
 
 def sg3_utils():
     image = create('sg3.vhdx', SUITE_DISK)
-    host = os.uname().nodename.partition('.')[0].lower()
     known = {
         'serial': image['virtual-disk-id'].replace('-', ''),
-        'initiator': INITIATORS[0],
-        'other': 'iqn.2013-08.org.samba:rsvd:%s:%s,i,0x800000000000'
-                 % (host, INITIATORS[1]),
+        'initiator': PORT_NAME % INITIATORS[0],
+        'other': PORT_NAME % INITIATORS[1],
         'ones': file_of('ones', b'\xff' * 512),
         'swap': file_of('swap', b'\xff' * 512 + b'\x11' * 512),
     }
@@ -247,8 +246,8 @@ def wrapper():
         'sh', '-c', 'sg_persist --out --register --param-sark=1 %s && '
         'sg_persist --in --read-full-status %s' % (A, B)])
     yield ('commands of one run are of one nexus, and seen on the other path',
-           done.returncode == 0 and INITIATORS[0] in done.stdout, '',
-           done.stdout)
+           done.returncode == 0 and
+           PORT_NAME % INITIATORS[0] in done.stdout, '', done.stdout)
     done = rsvd_sg('sg3.vhdx', persist_out(A, 'register', 1))
     yield ('the next run is the same initiator', done.returncode == 0, '',
            done.stdout)
