@@ -18,6 +18,7 @@
 #include "auth.h"
 #include "lib/util/server_id.h"
 #include "lib/tsocket/tsocket.h"
+#include "librpc/gen_ndr/ndr_rsvd.h"
 
 /* What a plain open must not ask for while the disk is attached. */
 #define RSVD_EXCLUDED_ACCESS \
@@ -445,6 +446,45 @@ static NTSTATUS rsvd_create_disposition(const struct smb_filename *base,
 	return NT_STATUS_OK;
 }
 
+/*
+ * MS-RSVD 3.2.5.7: an open that names a snapshot must not get the disk as it
+ * is now. There are no snapshots.
+ */
+static NTSTATUS rsvd_check_target_specifier(TALLOC_CTX *mem_ctx,
+					    const struct ea_list *ea_list)
+{
+	struct rsvd_block_device_target_specifier target;
+	const struct ea_list *ea = ea_list;
+	enum ndr_err_code ndr_err;
+
+	while (ea != NULL && !strequal(ea->ea.name, RSVD_TARGET_SPECIFIER_EA)) {
+		ea = ea->next;
+	}
+	if (ea == NULL) {
+		return NT_STATUS_OK;
+	}
+
+	ndr_err = ndr_pull_struct_blob(
+		&ea->ea.value,
+		mem_ctx,
+		&target,
+		(ndr_pull_flags_fn_t)
+			ndr_pull_rsvd_block_device_target_specifier);
+	if (!NDR_ERR_CODE_IS_SUCCESS(ndr_err)) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	if (target.target_namespace != RSVD_TARGET_NAMESPACE_SNAPSHOT_ID) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	switch (target.target_information_snapshot.snapshot_type) {
+	case SvhdxSnapshotTypeVM:
+	case SvhdxSnapshotTypeWriteable:
+		return NT_STATUS_NOT_FOUND;
+	default:
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+}
+
 static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 				   struct rsvd_config *config,
 				   struct smb_request *req,
@@ -456,6 +496,7 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 				   uint32_t create_options,
 				   uint32_t file_attributes,
 				   uint32_t private_flags,
+				   const struct ea_list *ea_list,
 				   struct files_struct **result,
 				   int *pinfo,
 				   const struct smb2_create_blob *blob,
@@ -477,6 +518,11 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 					 config->protocol_version,
 					 &blob->data,
 					 &context);
+	if (!NT_STATUS_IS_OK(status)) {
+		goto done;
+	}
+
+	status = rsvd_check_target_specifier(frame, ea_list);
 	if (!NT_STATUS_IS_OK(status)) {
 		goto done;
 	}
@@ -670,6 +716,7 @@ NTSTATUS rsvd_create_file(struct vfs_handle_struct *handle,
 					  create_options,
 					  file_attributes,
 					  private_flags,
+					  ea_list,
 					  result,
 					  pinfo,
 					  blob,

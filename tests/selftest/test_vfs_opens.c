@@ -258,6 +258,22 @@ static void a_file_with_no_disk_in_it_is_corrupt(void **state)
 	assert_quiet(smbclient(fixture, "del text"));
 }
 
+static void who_asks_for_a_snapshot_does_not_get_the_disk(void **state)
+{
+	struct fixture *fixture = *state;
+	struct librsvd_guid initiator = librsvd_guid_random();
+	struct librsvd_guid snapshot = librsvd_guid_random();
+	struct librsvd_open_params params = {
+		.path = "disk.vhdx",
+		.initiator_id = &initiator,
+		.snapshot_id = &snapshot,
+	};
+	struct librsvd_disk *disk = NULL;
+
+	assert_status(librsvd_open(fixture, fixture->conn, &params, &disk),
+		      NT_STATUS_NOT_FOUND);
+}
+
 static void a_symlink_out_of_the_share_is_not_followed(void **state)
 {
 	struct fixture *fixture = *state;
@@ -394,6 +410,7 @@ int main(void)
 		TEST(other_streams_are_invalid_names_without_a_module_for_them),
 		TEST(a_disk_is_not_attached_while_a_plain_handle_may_write),
 		TEST(a_file_with_no_disk_in_it_is_corrupt),
+		TEST(who_asks_for_a_snapshot_does_not_get_the_disk),
 		TEST(a_symlink_out_of_the_share_is_not_followed),
 		TEST(a_killed_server_process_leaves_no_open_behind),
 		TEST(a_lost_connection_detaches_the_disk),
