@@ -228,11 +228,18 @@ static ssize_t rsvd_sendfile(struct vfs_handle_struct *handle,
 /*
  * `aio read size = 0` and the like: a blocking read can only return an errno,
  * see rsvd_io_answer().
+ *
+ * With the default, 1, all but empty requests are asynchronous anyway. To
+ * force these ones makes smbd answer NO_MEMORY to an empty read.
  */
 static bool rsvd_aio_force(struct vfs_handle_struct *handle,
 			   struct files_struct *fsp)
 {
-	if (rsvd_fsp_get(handle, fsp) != NULL) {
+	const int snum = SNUM(handle->conn);
+
+	if (rsvd_fsp_get(handle, fsp) != NULL &&
+	    (lp_aio_read_size(snum) != 1 || lp_aio_write_size(snum) != 1))
+	{
 		return true;
 	}
 	return SMB_VFS_NEXT_AIO_FORCE(handle, fsp);

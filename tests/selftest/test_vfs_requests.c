@@ -148,6 +148,21 @@ static const uint8_t new_name[] = {
 	6, 0, 0, 0, 'n', 0, 'e', 0, 'w', 0, 0, 0
 };
 
+static void an_empty_read_is_no_error(void **state)
+{
+	struct fixture *fixture = *state;
+	struct librsvd_conn *conn = fixture->conn;
+	uint8_t *data = NULL;
+	uint32_t length = 1;
+
+	assert_ok(smb2cli_read(conn->cli->conn, conn->cli->timeout,
+			       conn->cli->smb2.session, conn->cli->smb2.tcon,
+			       0, 0, fixture->disk->fid_persistent,
+			       fixture->disk->fid_volatile, 0, 0, fixture,
+			       &data, &length));
+	assert_int_equal(length, 0);
+}
+
 static void a_rename_is_not_supported(void **state)
 {
 	struct fixture *fixture = *state;
@@ -272,6 +287,7 @@ int main(void)
 		TEST(a_lock_is_not_granted),
 		TEST(a_lock_that_would_wait_is_not_granted_at_once),
 		TEST(the_end_of_file_is_that_of_the_virtual_disk),
+		TEST(an_empty_read_is_no_error),
 		TEST(a_rename_is_not_supported),
 		TEST(a_link_is_an_invalid_parameter),
 		TEST(the_end_of_file_cannot_be_set),
