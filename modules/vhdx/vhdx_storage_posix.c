@@ -7,16 +7,29 @@
 #include "replace.h"
 #include "system/filesys.h"
 #include "system/wait.h"
+#include "system/time.h"
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include "lib/util/time.h"
 #include "lib/pthreadpool/pthreadpool_tevent.h"
 #include "modules/vhdx/vhdx_storage.h"
 
 /* A system call each; more than a disk can do at the same time is waste. */
 #define MAX_THREADS 16
 
+/*
+ * To wake a thread and be woken by it takes longer than to copy a few pages
+ * from or to the page cache. So such calls are made at once, until one takes
+ * long: then threads make the next ones, so that they can wait side by side.
+ */
+#define QUICK_LENGTH (128 * 1024)
+#define QUICK_NSEC 200000
+#define SLOW_CALLS 64
+
 struct posix_storage {
 	struct vhdx_storage storage;
 	struct pthreadpool_tevent *pool;
+	unsigned slow_calls;	/* so many more are for threads */
 	int fd;
 };
 
@@ -110,6 +123,56 @@ static void job_fsync(struct posix_job *job)
 	job->ret = fsync(job->fd);
 }
 
+static uint64_t now_nsec(void)
+{
+	struct timespec ts;
+
+	clock_gettime_mono(&ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Only what is in memory; -1 with EAGAIN for what is not */
+static ssize_t pread_quick(const struct posix_job *job)
+{
+#ifdef RWF_NOWAIT
+	struct iovec iov = { .iov_base = job->buf, .iov_len = job->length };
+
+	return preadv2(job->fd, &iov, 1, job->offset, RWF_NOWAIT);
+#else
+	errno = EOPNOTSUPP;
+	return -1;
+#endif
+}
+
+/* Make the call if that is no waste of the caller's time. */
+static bool job_quick(struct posix_storage *posix, struct posix_job *job)
+{
+	bool done = true;
+	uint64_t began;
+
+	if (job->run == job_fsync || job->length > QUICK_LENGTH) {
+		return false;
+	}
+	if (posix->slow_calls > 0) {
+		posix->slow_calls -= 1;
+		return false;
+	}
+	began = now_nsec();
+	if (job->run == job_pread) {
+		job->ret = pread_quick(job);
+		done = job->ret > 0;
+	} else {
+		/* No file system tells in advance whether it would wait. */
+		job->ret = pwrite(job->fd, job->buf, job->length,
+				  job->offset);
+	}
+	job->err = errno;
+	if (!done || now_nsec() - began > QUICK_NSEC) {
+		posix->slow_calls = SLOW_CALLS;
+	}
+	return done;
+}
+
 /* In a thread: nothing of talloc here. */
 static void job_run(void *private_data)
 {
@@ -160,6 +223,10 @@ static struct tevent_req *job_send(TALLOC_CTX *mem_ctx,
 	}
 	*job = *template;
 	job->fd = posix->fd;
+	if (job_quick(posix, job)) {
+		tevent_req_done(req);
+		return tevent_req_post(req, ev);
+	}
 	subreq = pthreadpool_tevent_job_send(job, ev, posix->pool, job_run,
 					     job);
 	if (tevent_req_nomem(subreq, req)) {
