@@ -67,11 +67,11 @@
 #define SECTOR_ENTRIES (SECTOR / VHDX_BAT_ENTRY_SIZE)
 
 /*
- * The file grows by an eighth, at least by 64 MiB and by 16 blocks, at most
+ * The file grows by an eighth, at least by 1 GiB and by 16 blocks, at most
  * by 4 GiB and by a whole disk: it is only holes until they are written to,
  * and costs a flush.
  */
-#define MIN_GROWTH (64 * VHDX_MIB)
+#define MIN_GROWTH (1024 * VHDX_MIB)
 #define MIN_GROWTH_BLOCKS 16
 #define MAX_GROWTH (4096 * VHDX_MIB)
 
