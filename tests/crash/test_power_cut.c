@@ -154,6 +154,7 @@ struct options {
 	uint64_t cut_time;
 	uint64_t cut_number;
 	const char *save;
+	const char *export;
 	bool trace;
 	enum crash_flush flush;
 };
@@ -341,6 +342,41 @@ static const char *file_verify(TALLOC_CTX *mem_ctx, struct crash_life *before,
 	return reason;
 }
 
+static void file_export(const struct crash_file *file,
+			const struct options *options, uint64_t seed,
+			uint64_t time, const char *what)
+{
+	char *path = talloc_asprintf(NULL, "%s/%" PRIu64 "-%" PRIu64
+				     ".%s.vhdx", options->export, seed, time,
+				     what);
+
+	if (crash_file_save(file, path) != 0) {
+		fprintf(stderr, "%s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+	TALLOC_FREE(path);
+}
+
+/* For other readers: the file after a cut, and after we had it open. */
+static void cut_export(struct crash_life *life, const struct crash_file *file,
+		       const struct options *options, uint64_t seed,
+		       uint64_t time)
+{
+	struct crash_life *after = crash_life_new(
+		NULL, life->plan,
+		crash_disk_new(NULL, crash_file_copy(file),
+			       CRASH_FLUSH_WORKS),
+		crash_oracle_new(NULL, 1, CRASH_SECTOR * 4 * CRASH_WINDOW),
+		seed);
+
+	file_export(file, options, seed, time, "cut");
+	if (crash_life_begin(after, true) && crash_life_end(after)) {
+		file_export(crash_disk_now(after->disk), options, seed, time,
+			    "recovered");
+	}
+	TALLOC_FREE(after);
+}
+
 /* At each moment one cut, or more or fewer, so that they are enough. */
 static void life_cut(struct crash_life *life, const struct options *options,
 		     uint64_t seed, unsigned depth, struct result *result)
@@ -375,6 +411,10 @@ static void life_cut(struct crash_life *life, const struct options *options,
 
 			if (options->save != NULL && options->one_cut) {
 				crash_file_save(file, options->save);
+			}
+			if (options->export != NULL && depth == 0 &&
+			    crash_random(&cut_random, wanted) < 3) {
+				cut_export(life, file, options, seed, time);
 			}
 			reason = file_verify(frame, life, file, time, options,
 					     own, depth, result);
@@ -656,7 +696,9 @@ static const char usage[] =
 	"usage: test_power_cut [--seed=N] [--cuts=N]     the tests\n"
 	"       test_power_cut --seed=N --seeds=N        so many lives\n"
 	"       test_power_cut --seed=N --cut=TIME:NUMBER [--save=FILE]\n"
-	"                      [--trace]\n";
+	"                      [--trace]\n"
+	"       test_power_cut --seed=N --seeds=N --export=DIR  some of the "
+	"files\n";
 
 int main(int argc, char **argv)
 {
@@ -666,6 +708,7 @@ int main(int argc, char **argv)
 		{ "cuts", required_argument, NULL, 'c' },
 		{ "cut", required_argument, NULL, 't' },
 		{ "save", required_argument, NULL, 'f' },
+		{ "export", required_argument, NULL, 'e' },
 		{ "trace", no_argument, NULL, 'p' },
 		{ "flush", required_argument, NULL, 'b' },
 		{ NULL, 0, NULL, 0 },
@@ -694,6 +737,9 @@ int main(int argc, char **argv)
 			break;
 		case 'f':
 			options.save = optarg;
+			break;
+		case 'e':
+			options.export = optarg;
 			break;
 		case 'p':
 			options.trace = true;
