@@ -144,7 +144,7 @@ static struct rsvd_sg_target *rsvd_sg_target_parse(TALLOC_CTX *mem_ctx,
 						   unsigned int number)
 {
 	struct rsvd_sg_target *target = NULL;
-	char *next = NULL, *saveptr = NULL;
+	char *settings = NULL, *next = NULL, *saveptr = NULL;
 
 	target = talloc_zero(mem_ctx, struct rsvd_sg_target);
 	if (target == NULL) {
@@ -159,11 +159,11 @@ static struct rsvd_sg_target *rsvd_sg_target_parse(TALLOC_CTX *mem_ctx,
 		target->initiator_id = librsvd_guid_random();
 	}
 
-	next = strchr(target->name, ',');
-	if (next != NULL) {
-		*next++ = '\0';
+	settings = strchrnul(target->name, ',');
+	if (*settings != '\0') {
+		*settings++ = '\0';
 	}
-	for (next = strtok_r(next, ",", &saveptr); next != NULL;
+	for (next = strtok_r(settings, ",", &saveptr); next != NULL;
 	     next = strtok_r(NULL, ",", &saveptr)) {
 		char *value = strchr(next, '=');
 

@@ -98,6 +98,18 @@ the_library_exports_what_the_header_declares()
 	diff "$tmp/declared" "$tmp/exported"
 }
 
+rsvd_sg_finds_what_it_preloads()
+{
+	rsvdctl create --size=16M "$LOCAL_PATH/sg.vhdx" &&
+		chmod 666 "$LOCAL_PATH/sg.vhdx" &&
+		PASSWD=$PASSWORD LD_LIBRARY_PATH=$libdir \
+			"$root/usr/bin/rsvd-sg" $CONFIGURATION \
+			-p "$SERVER_PORT" -U "$USERNAME" \
+			"//$SERVER_IP/$SHARE/sg.vhdx" -- \
+			sh -c 'echo "$LD_PRELOAD"; test -c /dev/rsvd0' |
+		grep -x "$root/.*/rsvd/rsvd_sg.so"
+}
+
 every_command_is_in_the_man_page()
 {
 	page=$(find "$root" -name rsvdctl.1) && test -n "$page" || return 1
@@ -132,6 +144,7 @@ check "the example reads a disk with the installed library" \
 	the_example_reads_a_disk_with_the_installed_library
 check "the library exports what the header declares" \
 	the_library_exports_what_the_header_declares
+check "rsvd-sg finds what it preloads" rsvd_sg_finds_what_it_preloads
 check "every command is in the man page" every_command_is_in_the_man_page
 if command -v nbdkit >/dev/null; then
 	check "nbdkit finds the plugin" nbdkit_finds_the_plugin
