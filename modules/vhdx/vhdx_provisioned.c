@@ -41,16 +41,16 @@ static bool file_has_data(const struct vhdx_storage *storage,
 NTSTATUS vhdx_provisioned(struct vhdx *image, uint64_t offset, uint64_t length,
 			  uint64_t *run_length, bool *provisioned)
 {
-	struct vhdx_extent extent;
+	struct vhdx_source source;
 	NTSTATUS status;
 
-	status = vhdx_map(image, offset, length, &extent);
+	status = vhdx_source_find(image, offset, length, &source);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	*run_length = extent.length;
-	*provisioned = extent.kind == VHDX_EXTENT_FILE &&
-		       file_has_data(image->storage, extent.file_offset,
+	*run_length = source.length;
+	*provisioned = source.storage != NULL &&
+		       file_has_data(source.storage, source.file_offset,
 				     run_length);
 	return NT_STATUS_OK;
 }
