@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """
-vhdi_compare.py IMAGE RAW: is the disk in IMAGE, as libvhdi reads it, byte for
-byte what is in the file RAW?
+vhdi_compare.py IMAGE RAW [PARENT...]: is the disk in IMAGE, as libvhdi reads
+it, byte for byte what is in the file RAW? The parents of a differencing image
+are given, the nearest one first: libvhdi does not look at relative paths.
 """
 
 import os
@@ -13,9 +14,20 @@ import pyvhdi
 CHUNK = 1 << 20
 
 
-def main(image, raw):
+def open_chain(image, *parents):
+    """All files of the chain: pyvhdi does not keep a parent itself."""
     disk = pyvhdi.file()
     disk.open(image)
+    if not parents:
+        return [disk]
+    chain = open_chain(*parents)
+    disk.set_parent(chain[0])
+    return [disk] + chain
+
+
+def main(image, raw, *parents):
+    chain = open_chain(image, *parents)
+    disk = chain[0]
     size = disk.get_media_size()
     if size != os.path.getsize(raw):
         sys.exit('libvhdi: the disk has %d bytes, not %d'
@@ -32,6 +44,6 @@ def main(image, raw):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__.strip())
     main(*sys.argv[1:])

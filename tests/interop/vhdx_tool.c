@@ -3,6 +3,7 @@
  * programs
  *
  * vhdx_tool create FILE SIZE BLOCK_SIZE LOGICAL_SECTOR_SIZE dynamic|fixed
+ * vhdx_tool child FILE PARENT BLOCK_SIZE    both in one directory
  * vhdx_tool run FILE    commands on stdin, one a line:
  *                       write OFFSET LENGTH BYTE, zero OFFSET LENGTH, flush,
  *                       crash (end here and now, without closing)
@@ -40,18 +41,44 @@ static bool storage_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
 	return true;
 }
 
+/* Parents are in the directory of the image. */
+static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *name,
+			    void *private_data, struct vhdx_storage **storage)
+{
+	const char *directory = private_data;
+	char *path = talloc_asprintf(mem_ctx, "%s/%s", directory, name);
+	int err = vhdx_storage_posix_open(mem_ctx, path, O_RDONLY, storage);
+
+	return (err == 0) ? NT_STATUS_OK :
+			    map_nt_error_from_unix_common(err);
+}
+
 static bool image_open(TALLOC_CTX *mem_ctx, const char *path, uint32_t flags,
 		       struct vhdx **image)
 {
 	int oflags = (flags & VHDX_OPEN_READ_ONLY) != 0 ? O_RDONLY : O_RDWR;
 	struct vhdx_storage *storage = NULL;
+	char *directory = talloc_strdup(mem_ctx, path);
+	char *name = strrchr(directory, '/');
+	struct vhdx_parents parents;
 	char *reason = NULL;
 	NTSTATUS status;
 
 	if (!storage_open(mem_ctx, path, oflags, &storage)) {
 		return false;
 	}
-	status = vhdx_open(mem_ctx, storage, NULL, flags, image, &reason);
+	if (name != NULL) {
+		name[0] = '\0';
+		name += 1;
+	}
+	parents = (struct vhdx_parents) {
+		.path = (name != NULL) ? name : path,
+		.open = parent_open,
+		.private_data = (name != NULL) ? directory :
+						 talloc_strdup(mem_ctx, "."),
+	};
+	status = vhdx_open_chain(mem_ctx, storage, NULL, flags, &parents,
+				 image, &reason);
 	return ok(reason != NULL ? reason : path, status);
 }
 
@@ -65,6 +92,24 @@ static bool tool_create(TALLOC_CTX *mem_ctx, char **args)
 	};
 	struct vhdx_storage *storage = NULL;
 
+	return storage_open(mem_ctx, args[0], O_RDWR | O_CREAT | O_EXCL,
+			    &storage) &&
+	       ok("create", vhdx_create(storage, &params));
+}
+
+static bool tool_child(TALLOC_CTX *mem_ctx, char **args)
+{
+	struct vhdx_create_params params = {
+		.block_size = strtoul(args[2], NULL, 0),
+		.parent_path = strrchr(args[1], '/') + 1,
+	};
+	struct vhdx_storage *storage = NULL;
+	struct vhdx *parent = NULL;
+
+	if (!image_open(mem_ctx, args[1], VHDX_OPEN_READ_ONLY, &parent)) {
+		return false;
+	}
+	params.parent = parent;
 	return storage_open(mem_ctx, args[0], O_RDWR | O_CREAT | O_EXCL,
 			    &storage) &&
 	       ok("create", vhdx_create(storage, &params));
@@ -173,6 +218,7 @@ int main(int argc, char **argv)
 		bool (*run)(TALLOC_CTX *mem_ctx, char **args);
 	} tools[] = {
 		{ "create", 5, tool_create },
+		{ "child", 3, tool_child },
 		{ "run", 1, tool_run },
 		{ "read", 1, tool_read },
 		{ "check", 1, tool_check },
@@ -189,6 +235,6 @@ int main(int argc, char **argv)
 			return good ? 0 : 1;
 		}
 	}
-	fprintf(stderr, "usage: vhdx_tool create|run|read|check FILE ...\n");
+	fprintf(stderr, "usage: vhdx_tool create|child|run|read|check FILE ...\n");
 	return 2;
 }
