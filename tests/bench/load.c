@@ -27,6 +27,12 @@
 #include "source3/librsvd/librsvd_private.h"
 #include "tests/harness/connect.h"
 
+/* The reservation key of all registrants */
+#define LOAD_KEY 0x6c6f6164
+
+/* Header, iSCSI name, NULs up to a multiple of four */
+#define LOAD_TRANSPORT_ID_LENGTH (4 + 72)
+
 struct load_options {
 	char *share;
 	char *path;
@@ -359,25 +365,20 @@ static NTSTATUS load_connect(struct load *load,
 }
 
 static NTSTATUS load_pr_out(struct librsvd_disk *disk, uint8_t action,
-			    uint64_t key, uint64_t new_key)
+			    const uint8_t *parameters, uint32_t length)
 {
 	const uint8_t write_exclusive_registrants_only = 0x5;
-	uint8_t parameters[24] = { 0 };
-	const uint8_t cdb[10] = {
-		0x5f, action, write_exclusive_registrants_only,
-		[8] = sizeof(parameters),
-	};
+	uint8_t cdb[10] = { 0x5f, action, write_exclusive_registrants_only };
 	struct librsvd_scsi_command command = {
 		.cdb = cdb,
 		.cdb_length = sizeof(cdb),
 		.data_out = parameters,
-		.data_out_length = sizeof(parameters),
+		.data_out_length = length,
 	};
 	struct librsvd_scsi_result result;
 	NTSTATUS status;
 
-	RSBVAL(parameters, 0, key);
-	RSBVAL(parameters, 8, new_key);
+	RSIVAL(cdb, 5, length);
 	status = librsvd_scsi(disk, disk, &command, &result);
 	if (NT_STATUS_IS_OK(status) && result.sense.scsi_status != 0) {
 		status = LIBRSVD_STATUS_RESERVATION_CONFLICT;
@@ -397,30 +398,59 @@ static NTSTATUS load_open_disk(struct load *load, const char *path,
 	return librsvd_open(load, load->conn, &params, disk);
 }
 
+/* As docs/scsi.md has it, of an initiator with a number */
+static void load_transport_id(uint8_t id[LOAD_TRANSPORT_ID_LENGTH],
+			      uint32_t number)
+{
+	id[0] = 0x05;	/* iSCSI, the node format */
+	RSSVAL(id, 2, LOAD_TRANSPORT_ID_LENGTH - 4);
+	snprintf((char *)id + 4, LOAD_TRANSPORT_ID_LENGTH - 4,
+		 "iqn.2013-08.org.samba:rsvd:load:"
+		 "%08"PRIx32"-0000-4000-8000-000000000000", number);
+}
+
 /*
- * Register so many initiators. All have a handle on this connection, and the
- * first of them, which does the work, holds a reservation.
+ * Register so many initiators, all by one command (SPC-4 6.16.3, SPEC_I_PT),
+ * and let the one that does the work hold a reservation.
  */
-static NTSTATUS load_register(struct load *load, const char *path, int num)
+static NTSTATUS load_register(struct librsvd_disk *disk, int num)
 {
 	const uint8_t pr_register = 0x00, pr_reserve = 0x01;
-	struct librsvd_disk *disk = load->disk;
+	const uint8_t spec_i_pt = 0x08;
+	size_t ids_length = (num - 1) * LOAD_TRANSPORT_ID_LENGTH;
+	uint8_t *parameters = NULL;
 	NTSTATUS status;
 	int i;
 
-	for (i = 1; i <= num; i++) {
-		if (i > 1) {
-			status = load_open_disk(load, path, &disk);
-			if (!NT_STATUS_IS_OK(status)) {
-				return status;
-			}
-		}
-		status = load_pr_out(disk, pr_register, 0, i);
-		if (!NT_STATUS_IS_OK(status)) {
-			return status;
-		}
+	parameters = talloc_zero_array(disk, uint8_t, 28 + ids_length);
+	if (parameters == NULL) {
+		return NT_STATUS_NO_MEMORY;
 	}
-	return load_pr_out(load->disk, pr_reserve, 1, 0);
+	RSBVAL(parameters, 8, LOAD_KEY);
+	parameters[20] = spec_i_pt;
+	RSIVAL(parameters, 24, ids_length);
+	for (i = 1; i < num; i++) {
+		load_transport_id(parameters + 28 + (i - 1) *
+				  LOAD_TRANSPORT_ID_LENGTH, i);
+	}
+	status = load_pr_out(disk, pr_register, parameters, 28 + ids_length);
+	if (NT_STATUS_IS_OK(status)) {
+		RSBVAL(parameters, 0, LOAD_KEY);
+		parameters[20] = 0;
+		status = load_pr_out(disk, pr_reserve, parameters, 24);
+	}
+	TALLOC_FREE(parameters);
+	return status;
+}
+
+/* Who comes next finds none. */
+static void load_unregister(struct librsvd_disk *disk)
+{
+	const uint8_t pr_clear = 0x03;
+	uint8_t parameters[24] = { 0 };
+
+	RSBVAL(parameters, 0, LOAD_KEY);
+	load_pr_out(disk, pr_clear, parameters, sizeof(parameters));
 }
 
 static NTSTATUS load_open(struct load *load,
@@ -437,8 +467,7 @@ static NTSTATUS load_open(struct load *load,
 	after = load_now();
 	load->open_usec = load_seconds(&before, &after) * 1e6;
 	if (NT_STATUS_IS_OK(status) && options->registrants > 0) {
-		status = load_register(load, options->path,
-				       options->registrants);
+		status = load_register(load->disk, options->registrants);
 	}
 	return status;
 }
@@ -630,10 +659,7 @@ int main(int argc, const char *argv[])
 	}
 	ret = load_report(load);
 	if (options.registrants > 0) {
-		/* Who comes next finds none. */
-		const uint8_t pr_clear = 0x03;
-
-		load_pr_out(load->disk, pr_clear, 1, 0);
+		load_unregister(load->disk);
 	}
 	while (read(STDIN_FILENO, &c, 1) > 0) {
 		/* The caller is not done yet. */
