@@ -14,7 +14,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-#define RSVD_NBD_TIMEOUT_SEC 30
+#define RSVD_NBD_TIMEOUT_SEC 60
 #define RSVD_NBD_RECONNECT_TIMEOUT_SEC 60
 
 static struct rsvd_nbd_params params = {
@@ -201,7 +201,7 @@ static int rsvd_config_complete(void)
 	"host-name=NAME              What the server shows for us\n" \
 	"protocol-version=1|2        Default: 2\n" \
 	"write-through=true|false    Writes are stable when they are done\n" \
-	"timeout=SECONDS             Of a request to the server; default 30\n" \
+	"timeout=SECONDS             Of a request to the server; default 60\n" \
 	"reconnect-timeout=SECONDS   Hold I/O so long without it; default 60\n" \
 	"config-file=FILE            smb.conf"
 

@@ -78,12 +78,15 @@ class Nbdkit:
         self.directory = tempfile.mkdtemp(prefix='nbdkit.')
         self.socket = os.path.join(self.directory, 'socket')
         self.uri = 'nbd+unix:///?socket=' + self.socket
+        # Written when it listens; the socket is there before.
+        self.pid_file = os.path.join(self.directory, 'pid')
         secret = os.path.join(self.directory, 'password')
         with open(secret, 'w') as f:
             f.write(password or os.environ['PASSWORD'])
         self.log = open(os.path.join(self.directory, 'log'), 'w+b')
         self.process = subprocess.Popen(
-            ['nbdkit', '-f', '-v', '-U', self.socket, PLUGIN,
+            ['nbdkit', '-f', '-v', '-P', self.pid_file, '-U', self.socket,
+             PLUGIN,
              '//%s/%s/%s' % (os.environ['SERVER_IP'], os.environ['SHARE'],
                              name),
              'port=%s' % (port or os.environ['SERVER_PORT']),
@@ -93,8 +96,8 @@ class Nbdkit:
              *parameters], stderr=self.log)
 
     def __enter__(self):
-        wait_for(lambda: os.path.exists(self.socket) or
-                 self.process.poll() is not None, 'socket of nbdkit')
+        wait_for(lambda: os.path.exists(self.pid_file) or
+                 self.process.poll() is not None, 'nbdkit that listens')
         return self
 
     def __exit__(self, *exception):
@@ -466,6 +469,23 @@ def io_goes_on_when_the_serving_smbd_is_killed():
         h.shutdown()
     run('rsvdctl', 'check', image)
     assert contents(image) == expected
+
+
+@test
+def a_server_that_does_not_answer_is_left_for_another():
+    image = new_image('nbd.vhdx')
+    with Nbdkit(parameters=['timeout=1']) as nbdkit:
+        h = nbdkit.connect()
+        h.pwrite(b'a' * 512, 0)
+        pid = serving_smbd(image)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            h.pwrite(b'b' * 512, 512)
+            assert h.pread(1024, 0) == b'a' * 512 + b'b' * 512
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        assert 'connected again' in nbdkit.messages()
+        h.shutdown()
 
 
 @test
