@@ -304,6 +304,44 @@ def a_vhd_with_a_wrong_checksum_is_refused():
 
 
 @test
+def no_damage_to_a_vhd_makes_it_crash():
+    chain()
+    with open(path('grandchild.vhd'), 'rb') as f:
+        good = f.read()
+    rng = random.Random(3)
+    interesting = [0, 1, 0x7F, 0x80, 0xFF]
+    for _ in range(80):
+        bad = bytearray(good)
+        # Footer and header with a right checksum, or they are not looked at.
+        where = rng.choice(['footer', 'header', 'table', 'bitmap'])
+        for _ in range(rng.randint(1, 8)):
+            value = rng.choice(interesting + [rng.randrange(256)])
+            if where == 'footer':
+                bad[rng.randrange(16, 84)] = value
+            elif where == 'header':
+                bad[512 + rng.choice([rng.randrange(8, 36),
+                                      rng.randrange(40, 96)])] = value
+            elif where == 'table':
+                bad[1536 + rng.randrange(64)] = value
+            else:
+                bad[2048 + rng.randrange(512)] = value
+        bad[64:68] = bytes(4)
+        bad[64:68] = struct.pack('>I', checksum(bad[:512]))
+        bad[512 + 36:512 + 40] = bytes(4)
+        bad[512 + 36:512 + 40] = struct.pack('>I', checksum(bad[512:1536]))
+        bad[-512:] = bad[:512]
+        with open(path('bad.vhd'), 'wb') as f:
+            f.write(bad)
+        result = subprocess.run(['rsvdctl', 'convert', path('bad.vhd'),
+                                 path('bad.vhdx')], stderr=subprocess.PIPE,
+                                timeout=PATIENCE_SEC)
+        assert result.returncode in (0, 1), result
+        assert b'Sanitizer' not in result.stderr, result
+        if result.returncode == 0:
+            os.unlink(path('bad.vhdx'))
+
+
+@test
 def the_copy_serves_when_the_footer_is_gone():
     data = chain()
     with open(path('grandchild.vhd'), 'r+b') as f:
