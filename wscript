@@ -118,6 +118,12 @@ def configure(conf):
     # Without it there is no plugin.
     conf.check_cfg(package='nbdkit', variables=['plugindir'],
                    args='--cflags', uselib_store='nbdkit', mandatory=False)
+    # For who is compared with; the define is not for everybody.
+    conf.check_cfg(package='libiscsi', args='--cflags --libs',
+                   uselib_store='libiscsi', mandatory=False,
+                   global_define=False)
+    if env.LIB_libiscsi:
+        env.DEFINES_libiscsi = ['HAVE_LIBISCSI=1']
 
     env.LIB_samba = [':' + lib for lib in
                      (find_library(cache, n) for n in SAMBA_LIBRARIES) if lib]
@@ -356,7 +362,8 @@ def build_programs(bld, engine):
         for source in sources(bld, 'tests/%s/*.c' % directory):
             build_program(bld, [source], 'tests/%s/%s' % (
                 directory, os.path.splitext(source.name)[0]),
-                ['librsvd', 'cmocka'] + engine)
+                ['librsvd', 'cmocka'] + engine
+                + (['libiscsi'] if directory == 'bench' else []))
     helpers = sources(bld, 'tests/crash/crash_*.c')
     for source in sources(bld, 'tests/crash/test_*.c'):
         build_program(bld, helpers + [source], 'tests/crash/'
