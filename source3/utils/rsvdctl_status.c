@@ -522,7 +522,8 @@ static int status_once(struct rsvdctl *ctl, struct db_context *db,
 	if (state->failed) {
 		return rsvdctl_error(ctl, "out of memory");
 	}
-	if (state->num_disks > 0) {
+	/* The names of the files; where they can't be had there are numbers. */
+	if (state->num_disks > 0 && locking_init_readonly()) {
 		share_mode_forall(status_name, state);
 	}
 
@@ -574,9 +575,6 @@ static int rsvdctl_status_run(struct rsvdctl *ctl)
 	if (msg_ctx == NULL) {
 		return RSVDCTL_FAILED;
 	}
-	/* The names of the files; without it there are their numbers. */
-	locking_init_readonly();
-
 	while (true) {
 		if (db == NULL) {
 			ret = server_db_open(ctl, O_RDONLY, &db);

@@ -344,6 +344,17 @@ status_tells_who_has_what_attached()
 		status | grep -q "No disk is attached"
 }
 
+status_without_smbd_is_empty()
+{
+	mkdir "$tmp/none" &&
+	for directory in lock state private cache pid; do
+		echo "$directory directory = $tmp/none"
+	done | sed '1i[global]' >"$tmp/none.conf" &&
+	"$rsvdctl" status -s "$tmp/none.conf" >"$tmp/text" 2>&1 || return 1
+	cat "$tmp/text"
+	echo "No disk is attached." | cmp - "$tmp/text"
+}
+
 status_watches()
 {
 	mkfifo "$tmp/fifo" || return 1
@@ -583,6 +594,7 @@ check "who is not registered is told what to do" \
 	who_is_not_registered_is_told_what_to_do
 check "the preempted is told once" the_preempted_is_told_once
 check "status tells who has what attached" status_tells_who_has_what_attached
+check "status without smbd is empty" status_without_smbd_is_empty
 check "status watches" status_watches
 check "the living are not forgotten" the_living_are_not_forgotten
 check "forget removes a dead registration" forget_removes_a_dead_registration
