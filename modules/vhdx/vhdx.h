@@ -107,7 +107,8 @@ const char *vhdx_parent_path(const struct vhdx *image);
  */
 NTSTATUS vhdx_close(struct vhdx **image);
 
-const struct vhdx_geometry *vhdx_geometry(const struct vhdx *image);
+/* As it is now: the virtual size can change with every call. */
+const struct vhdx_geometry *vhdx_geometry(struct vhdx *image);
 
 enum vhdx_extent_kind {
 	VHDX_EXTENT_FILE, /* at file_offset */
@@ -196,6 +197,37 @@ NTSTATUS vhdx_flush(struct vhdx *image);
  * its blocks allocated the space stays.
  */
 NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length);
+
+/* VHD_RESIZE_WOULD_TRUNCATE_DATA, as Windows has it in winerror.h */
+#define NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA NT_STATUS(0xC03A0025)
+
+#define VHDX_RESIZE_SHRINK 0x1	/* it may become smaller */
+#define VHDX_RESIZE_DISCARD 0x2	/* also over blocks with data */
+/* Nobody has I/O under way: blocks of which all is zero are not data. */
+#define VHDX_RESIZE_ALONE 0x4
+
+/**
+ * The end of the last block with data: what the disk can safely be shrunk to.
+ * A block that has a place in the file is data, whatever is there, since it
+ * may just be written; but see VHDX_RESIZE_ALONE.
+ */
+NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags, uint64_t *size);
+
+/**
+ * Give the disk another size, while it is used: everybody who has it open
+ * sees the new one at once, and a power cut leaves either. New space reads as
+ * zeros. Durable when it returns; it flushes.
+ *
+ * @param[in]  new_size  bytes, a multiple of the logical sector size
+ * @param[in]  flags     VHDX_RESIZE_*
+ * @return NT_STATUS_INVALID_PARAMETER  no such size, or smaller than it is
+ *                                      without VHDX_RESIZE_SHRINK
+ *         NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA  see vhdx_safe_size()
+ *         NT_STATUS_NOT_SUPPORTED      the image has a parent
+ *
+ * MS-VHDX 2.6.2.2 (virtual disk size), 2.2.3 (the BAT may have to move).
+ */
+NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags);
 
 struct vhdx_create_params {
 	uint64_t virtual_size;		/* multiple of the logical sector */

@@ -19,7 +19,8 @@
  *    one finds either nothing to do, or repeats a step that can be repeated,
  *    or a finished log entry at the head that the record does not know
  *    (L5 in vhdx_log.c).
- * A5 Nobody flushes under the lock, but who opens first and who closes last.
+ * A5 Nobody flushes under the lock, but who opens first, who closes last, and
+ *    who changes the size of the disk (vhdx_resize.c).
  *    Where a step needs something to be stable first, the record says that it
  *    was written; whoever comes has it flushed, by itself, and then takes the
  *    next step. So there is nobody to wait for.
@@ -48,8 +49,6 @@
  *    I/O that others translated before is done (each user's entry in the
  *    record would say which generation it has seen), and the space is zeros
  *    again, flushed (punched).
- *  - a smaller or larger disk: the geometry is cached by everybody, so a new
- *    map_generation too.
  *
  * A block in state UNMAPPED or UNDEFINED that still has a FileOffsetMB (others
  * write such) gets a new place; the old one is then leaked, not shared.
@@ -146,9 +145,30 @@ static NTSTATUS reservation_drop(struct vhdx *image, uint64_t keep_end,
 	return NT_STATUS_OK;
 }
 
+/*
+ * The file may end where the disk does, within the last block: what follows
+ * is that block's nevertheless.
+ */
+static NTSTATUS last_block_end(struct vhdx *image, uint64_t *end)
+{
+	uint64_t known_fresh = UINT64_MAX;
+	uint64_t place;
+	NTSTATUS status;
+
+	*end = 0;
+	status = vhdx_bat_place(image, image->num_blocks - 1, &known_fresh,
+				&place);
+	if (NT_STATUS_IS_OK(status) && (vhdx_place_is_mapped(place) ||
+					vhdx_place_is_partial(place))) {
+		*end = (place & ~(VHDX_MIB - 1)) + image->geometry.block_size;
+	}
+	return status;
+}
+
 NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 			    uint64_t keep_end)
 {
+	uint64_t last_end;
 	uint64_t size;
 	NTSTATUS status;
 
@@ -163,6 +183,7 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 		}
 	}
 	state->session = vhdx_unique_number();
+	vhdx_shape_publish(image, state);
 	state->header_step = VHDX_HEADER_OLD;
 	state->log_step = VHDX_LOG_NONE;
 	state->log_guid = GUID_zero();
@@ -174,7 +195,11 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 	state->log_last_tail = 0;
 	state->log_free = 0;
 	state->log_flushed = 0;
-	state->first_free = align_up(size);		/* A1 */
+	status = last_block_end(image, &last_end);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	state->first_free = MAX(align_up(size), last_end);	/* A1 */
 	state->next_free = state->first_free;
 	state->stable_end = size & ~(VHDX_ALIGNMENT - 1);
 	state->growing_end = state->stable_end;
@@ -308,8 +333,8 @@ static uint64_t growth(const struct vhdx *image,
 }
 
 /* Make the file larger; it can be used after a flush. */
-static NTSTATUS space_grow(struct vhdx *image, struct vhdx_state *state,
-			   uint64_t want, bool *changed)
+NTSTATUS vhdx_space_grow(struct vhdx *image, struct vhdx_state *state,
+			 uint64_t want, bool *changed)
 {
 	uint64_t end = MAX(state->next_free, state->growing_end) +
 		       MAX(growth(image, state), want);
@@ -552,10 +577,11 @@ static NTSTATUS batch_fill(struct vhdx *image, struct vhdx_state *state,
 
 	*_want = NULL;
 	for (want = step->wants; want != NULL; want = want->next) {
+		/* What is off a disk that has shrunk, the request will see. */
+		uint64_t end_block = MIN(want->end_block, image->num_blocks);
 		uint64_t block;
 
-		for (block = want->next_block; block < want->end_block;
-		     block++) {
+		for (block = want->next_block; block < end_block; block++) {
 			NTSTATUS status;
 
 			status = batch_block(image, state, batch, step, block,
@@ -614,7 +640,8 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	num = batch_pack(image, batch);
 	state->next_free = batch->next_free;
 	if (num > 0) {
-		status = vhdx_log_append(image, state, batch->updates, num);
+		status = vhdx_log_append(image, state, batch->updates, num,
+					 false);
 		if (!NT_STATUS_IS_OK(status)) {
 			state->next_free = old_next_free;
 			goto done;
@@ -644,7 +671,7 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		uint64_t need = blocks * image->geometry.block_size;
 
 		need = MIN(need, MAX_GROWTH);
-		status = space_grow(image, state, need, changed);
+		status = vhdx_space_grow(image, state, need, changed);
 		step->result = ALLOC_FLUSH;
 	}
 	if (batch->need_copy) {
@@ -668,12 +695,67 @@ static void space_prefetch(struct vhdx *image, struct vhdx_state *state,
 	    state->growing_end > state->stable_end) {
 		return;
 	}
-	status = space_grow(image, state,
+	status = vhdx_space_grow(image, state,
 			    left + image->geometry.block_size, changed);
 	if (NT_STATUS_IS_OK(status)) {
 		step->prefetch = true;
 	}
 	/* Who needs it will see the error. */
+}
+
+/* What comes first, whatever the step is */
+static NTSTATUS step_begin(struct vhdx *image, struct vhdx_state *state,
+			   bool *changed)
+{
+	struct vhdx_shape shape = vhdx_state_shape(state);
+	NTSTATUS status;
+
+	if (!vhdx_state_is_user(image, state)) {
+		/* Taken for dead: the image may be somebody else's now. */
+		return NT_STATUS_FILE_CLOSED;
+	}
+	vhdx_mark_apply(image, state, changed);
+	status = vhdx_shape_follow(image, &shape);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	return vhdx_log_recover(image, state, changed);
+}
+
+NTSTATUS vhdx_session_prepare(struct vhdx *image, struct vhdx_state *state,
+			      bool *changed)
+{
+	bool log_was_ready = state->log_step == VHDX_LOG_READY;
+	NTSTATUS status;
+
+	status = step_begin(image, state, changed);
+	if (NT_STATUS_IS_OK(status)) {
+		status = header_step(image, state, changed);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		image->session_ready = true;
+		status = log_step(image, state, changed);
+	}
+	if (NT_STATUS_IS_OK(status) && !log_was_ready) {
+		/* To be stored first, as in alloc_step_locked() */
+		return NT_STATUS_RETRY;
+	}
+	return status;
+}
+
+NTSTATUS vhdx_space_reserve(struct vhdx *image, struct vhdx_state *state,
+			    uint64_t length, uint64_t *offset, bool *changed)
+{
+	NTSTATUS status;
+
+	if (state->next_free + length > state->stable_end) {
+		status = vhdx_space_grow(image, state, length, changed);
+		return NT_STATUS_IS_OK(status) ? NT_STATUS_RETRY : status;
+	}
+	*offset = state->next_free;
+	state->next_free += length;
+	*changed = true;
+	return NT_STATUS_OK;
 }
 
 static NTSTATUS alloc_step_locked(struct vhdx *image,
@@ -684,12 +766,7 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	bool log_was_ready = state->log_step == VHDX_LOG_READY;
 	NTSTATUS status;
 
-	if (!vhdx_state_is_user(image, state)) {
-		/* Taken for dead: the image may be somebody else's now. */
-		return NT_STATUS_FILE_CLOSED;
-	}
-	vhdx_mark_apply(image, state, changed);
-	status = vhdx_log_recover(image, state, changed);
+	status = step_begin(image, state, changed);
 	if (NT_STATUS_IS_OK(status)) {
 		status = header_step(image, state, changed);
 	}
@@ -705,7 +782,7 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 		/* The same flush may as well make room for the blocks. */
 		if (step->wants != NULL &&
 		    state->header_step == VHDX_HEADER_READY) {
-			space_grow(image, state, image->geometry.block_size,
+			vhdx_space_grow(image, state, image->geometry.block_size,
 				   changed);
 		}
 		step->result = ALLOC_FLUSH;

@@ -364,10 +364,11 @@ NTSTATUS vhdx_bat_place(struct vhdx *image, uint64_t block,
 void vhdx_bat_sector_changed(struct vhdx *image, uint64_t index,
 			     const uint8_t buf[VHDX_SECTOR_SIZE])
 {
-	struct bat_sector *sector = image->bat_cache->sectors[index];
+	struct vhdx_bat_cache *cache = image->bat_cache;
 
-	if (sector != NULL) {
-		sector_pull(image, sector, buf);
+	/* A disk that has become smaller leaves some behind its last one. */
+	if (index < cache->num_sectors && cache->sectors[index] != NULL) {
+		sector_pull(image, cache->sectors[index], buf);
 	}
 }
 

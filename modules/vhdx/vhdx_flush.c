@@ -36,9 +36,9 @@ static void sync_done(struct tevent_req *subreq);
 
 NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark)
 {
-	uint64_t map_generation;
+	struct vhdx_shape shape;
 
-	return vhdx_state_peek(image, mark, &map_generation);
+	return vhdx_state_peek(image, mark, &shape);
 }
 
 /* A flush that began earlier can end later: everything only goes forward. */

@@ -115,12 +115,13 @@ static NTSTATUS map(struct vhdx *image, uint64_t offset, uint64_t length,
 {
 	NTSTATUS status;
 
-	if (!vhdx_range_is_valid(image, offset, length)) {
-		return NT_STATUS_INVALID_PARAMETER;
-	}
+	/* First, as the disk may have another size now. */
 	status = vhdx_state_refresh(image);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (!vhdx_range_is_valid(image, offset, length)) {
+		return NT_STATUS_INVALID_PARAMETER;
 	}
 	status = map_blocks(image, offset, length, for_write, extent);
 	if (!NT_STATUS_IS_OK(status)) {
@@ -160,22 +161,37 @@ NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
 	return NT_STATUS_OK;
 }
 
+/* Is it on the disk, which may have another size than it had? */
+static NTSTATUS range_check(struct vhdx *image, uint64_t offset,
+			    uint64_t length)
+{
+	NTSTATUS status;
+
+	status = vhdx_state_refresh(image);
+	if (NT_STATUS_IS_OK(status) &&
+	    !vhdx_range_is_valid(image, offset, length)) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	return status;
+}
+
 /* Blocking */
 
 NTSTATUS vhdx_read(struct vhdx *image, void *buf, size_t length,
 		   uint64_t offset)
 {
 	uint8_t *p = buf;
+	NTSTATUS status;
 
 	if (length == 0) {
 		return NT_STATUS_OK;
 	}
-	if (!vhdx_range_is_valid(image, offset, length)) {
-		return NT_STATUS_INVALID_PARAMETER;
+	status = range_check(image, offset, length);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
 	}
 	while (length > 0) {
 		struct vhdx_source source;
-		NTSTATUS status;
 
 		status = vhdx_source_find(image, offset, length, &source);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -198,16 +214,13 @@ NTSTATUS vhdx_read(struct vhdx *image, void *buf, size_t length,
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS write_check(const struct vhdx *image, size_t length,
+static NTSTATUS write_check(struct vhdx *image, size_t length,
 			    uint64_t offset)
 {
 	if (image->read_only) {
 		return NT_STATUS_MEDIA_WRITE_PROTECTED;
 	}
-	if (!vhdx_range_is_valid(image, offset, length)) {
-		return NT_STATUS_INVALID_PARAMETER;
-	}
-	return NT_STATUS_OK;
+	return range_check(image, offset, length);
 }
 
 NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
@@ -265,8 +278,7 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	status = vhdx_state_refresh(image);
-	if (NT_STATUS_IS_OK(status) && !image->session_ready) {
+	if (!image->session_ready) {
 		status = vhdx_alloc(image, 0, 0);
 	}
 	while (NT_STATUS_IS_OK(status) && length > 0) {
@@ -529,6 +541,7 @@ static struct tevent_req *io_send(TALLOC_CTX *mem_ctx,
 {
 	struct tevent_req *req = NULL;
 	struct io_state *io = NULL;
+	NTSTATUS status = NT_STATUS_OK;
 
 	req = tevent_req_create(mem_ctx, &io, struct io_state);
 	if (req == NULL) {
@@ -545,11 +558,11 @@ static struct tevent_req *io_send(TALLOC_CTX *mem_ctx,
 		.status = NT_STATUS_OK,
 	};
 	if (is_write && image->read_only) {
-		tevent_req_nterror(req, NT_STATUS_MEDIA_WRITE_PROTECTED);
-		return tevent_req_post(req, ev);
+		status = NT_STATUS_MEDIA_WRITE_PROTECTED;
+	} else if (length > 0) {
+		status = range_check(image, offset, length);
 	}
-	if (length > 0 && !vhdx_range_is_valid(image, offset, length)) {
-		tevent_req_nterror(req, NT_STATUS_INVALID_PARAMETER);
+	if (tevent_req_nterror(req, status)) {
 		return tevent_req_post(req, ev);
 	}
 	io_start(io);

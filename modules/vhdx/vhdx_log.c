@@ -26,7 +26,8 @@
  * with "there" being zeros, flushed, and nobody else's (A1 and A2 in
  * vhdx_alloc.c): any mix of old and new 8-byte entries of the table is then a
  * table that could have been. Any other change (a block that is released, a
- * bitmap, a region that moves) needs the flush.
+ * bitmap, a region that moves) needs the flush, which vhdx_log_append() does
+ * when asked to.
  *
  * Before the file may become smaller while the log is in use, an entry with
  * the new FlushedFileOffset has to be flushed; we do it only when the log is
@@ -914,7 +915,7 @@ static void update_push(uint8_t *descriptor, uint8_t *sector,
 
 NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
 			 const struct vhdx_log_update *updates,
-			 size_t num_updates)
+			 size_t num_updates, bool flush_first)
 {
 	uint32_t length = entry_length(num_updates);
 	uint8_t *buf = NULL;
@@ -943,6 +944,12 @@ NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	if (flush_first) {
+		status = vhdx_file_flush(image->storage);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
 	for (i = 0; i < num_updates; i++) {
 		status = vhdx_file_write(image->storage, updates[i].sector,
 					 SECTOR, updates[i].file_offset);
@@ -954,23 +961,48 @@ NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
 	return NT_STATUS_OK;
 }
 
-/* Put one entry in place, as its dead writer would have. */
-static NTSTATUS entry_apply(struct vhdx *image, const struct log_entry *entry,
-			    uint8_t *buf)
+/* Is it about something else than blocks, which a resize is? */
+static bool entry_has_shape(const struct vhdx *image,
+			    const struct log_entry *entry, uint8_t *buf)
 {
-	uint32_t sector = descriptor_sectors(entry->num_descriptors);
 	uint32_t i;
 
+	for (i = 0; i < entry->num_descriptors; i++) {
+		uint64_t offset = PULL_LE_U64(
+			entry_descriptor(buf, i),
+			VHDX_LOG_DESCRIPTOR_FILE_OFFSET);
+
+		if (offset < image->bat.offset ||
+		    offset >= image->bat.offset + image->bat.length) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Put one entry in place, as its dead writer would have. */
+static NTSTATUS entry_apply(struct vhdx *image, const struct log_entry *entry,
+			    uint8_t *buf, bool has_shape)
+{
+	uint32_t sector = descriptor_sectors(entry->num_descriptors);
+	NTSTATUS status;
+	uint32_t i;
+
+	if (has_shape) {
+		/* As vhdx_log_append() does with flush_first */
+		status = vhdx_file_flush(image->storage);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
 	for (i = 0; i < entry->num_descriptors; i++) {
 		const uint8_t *d = entry_descriptor(buf, i);
 		uint8_t *data = buf + (size_t)(sector + i) * SECTOR;
 		uint64_t offset = PULL_LE_U64(d,
 					      VHDX_LOG_DESCRIPTOR_FILE_OFFSET);
-		NTSTATUS status;
 
 		if (PULL_LE_U32(d, 0) != VHDX_LOG_DATA_SIGNATURE ||
-		    offset < image->bat.offset ||
-		    offset >= image->bat.offset + image->bat.length) {
+		    !target_is_allowed(image, offset, SECTOR)) {
 			/* We write no such entry. */
 			return NT_STATUS_FILE_CORRUPT_ERROR;
 		}
@@ -981,8 +1013,11 @@ static NTSTATUS entry_apply(struct vhdx *image, const struct log_entry *entry,
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		vhdx_bat_sector_changed(
-			image, (offset - image->bat.offset) / SECTOR, data);
+		if (!has_shape) {
+			vhdx_bat_sector_changed(
+				image, (offset - image->bat.offset) / SECTOR,
+				data);
+		}
 	}
 	return NT_STATUS_OK;
 }
@@ -992,6 +1027,7 @@ NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
 {
 	struct log_entry entry;
 	uint8_t *buf = NULL;
+	bool has_shape;
 	NTSTATUS status;
 
 	if (state->log_step != VHDX_LOG_READY) {
@@ -1012,10 +1048,17 @@ NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
 	}
 	DBG_NOTICE("finishing log entry %" PRIu64 "\n",
 		   entry.sequence_number);
-	status = entry_apply(image, &entry, buf);
+	has_shape = entry_has_shape(image, &entry, buf);
+	status = entry_apply(image, &entry, buf, has_shape);
 	TALLOC_FREE(buf);
+	if (NT_STATUS_IS_OK(status) && has_shape) {
+		status = vhdx_shape_reload(image);
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (has_shape) {
+		vhdx_shape_publish(image, state);
 	}
 	state->next_free = MAX(state->next_free, entry.last_file_offset);
 	head_move(image, state, entry.length, entry.tail);

@@ -320,6 +320,10 @@ static NTSTATUS known_items_load(struct vhdx *image,
 			return status;
 		}
 		known->load(image, data, findings);
+		if (known->load == virtual_disk_size_load) {
+			image->size_offset = image->metadata.offset +
+					     items[i].offset;
+		}
 	}
 	for (i = 0; i < ARRAY_SIZE(known_items); i++) {
 		if (!have[i] && !known_items[i].may_miss) {

@@ -145,6 +145,11 @@ static NTSTATUS open_locked(struct vhdx *image, struct vhdx_state *state,
 	if (has_writer) {
 		/* Before a dead one is taken off the list */
 		status = vhdx_log_recover(image, state, changed);
+		if (NT_STATUS_IS_OK(status)) {
+			struct vhdx_shape shape = vhdx_state_shape(state);
+
+			status = vhdx_shape_follow(image, &shape);
+		}
 	} else if (!image->read_only) {
 		status = open_first(image, state);
 	}
@@ -247,6 +252,7 @@ NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 static NTSTATUS close_locked(struct vhdx *image, struct vhdx_state *state,
 			     bool *changed, void *private_data)
 {
+	struct vhdx_shape shape;
 	NTSTATUS status;
 
 	if (!vhdx_state_is_user(image, state)) {
@@ -254,8 +260,12 @@ static NTSTATUS close_locked(struct vhdx *image, struct vhdx_state *state,
 		return NT_STATUS_OK;
 	}
 	vhdx_mark_apply(image, state, changed);
-	/* Before a dead one is taken off the list */
-	status = vhdx_log_recover(image, state, changed);
+	shape = vhdx_state_shape(state);
+	status = vhdx_shape_follow(image, &shape);
+	if (NT_STATUS_IS_OK(status)) {
+		/* Before a dead one is taken off the list */
+		status = vhdx_log_recover(image, state, changed);
+	}
 	vhdx_state_leave(image, state);
 	*changed = true;
 	if (!NT_STATUS_IS_OK(status)) {
@@ -283,7 +293,9 @@ NTSTATUS vhdx_close(struct vhdx **_image)
 	return status;
 }
 
-const struct vhdx_geometry *vhdx_geometry(const struct vhdx *image)
+const struct vhdx_geometry *vhdx_geometry(struct vhdx *image)
 {
+	/* Another process may have changed the size; an error shows later. */
+	vhdx_state_refresh(image);
 	return &image->geometry;
 }

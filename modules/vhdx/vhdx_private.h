@@ -67,6 +67,14 @@ struct vhdx_mark {
 	uint32_t log_last_tail;
 };
 
+/* What a resize changes, and with which map generation it came */
+struct vhdx_shape {
+	uint64_t map_generation;
+	uint64_t virtual_size;
+	uint64_t bat_offset;
+	uint64_t bat_length;
+};
+
 struct vhdx {
 	struct vhdx_storage *storage;
 	struct vhdx_shared *shared;
@@ -87,6 +95,7 @@ struct vhdx {
 	struct vhdx_range *regions;	/* all, also those we do not know */
 	size_t num_regions;
 	uint64_t file_size;		/* the file has at least this */
+	uint64_t size_offset;		/* of VirtualDiskSize, in the file */
 	uint64_t used_end;		/* end of the last block, 0: unknown */
 
 	struct vhdx_log_overlay *overlay; /* a log not replayed in the file */
@@ -172,6 +181,16 @@ bool vhdx_header_bad_copy(struct vhdx *image, unsigned *copy);
 /* vhdx_region.c */
 
 NTSTATUS vhdx_region_load(struct vhdx *image, struct vhdx_findings *findings);
+/* The BAT is elsewhere now. */
+void vhdx_region_move_bat(struct vhdx *image, uint64_t offset,
+			  uint64_t length);
+/*
+ * A copy of the region table as the file has it, which must be valid, with
+ * another place for the BAT
+ */
+NTSTATUS vhdx_region_table_move_bat(struct vhdx *image, unsigned copy,
+				    uint64_t offset, uint64_t length,
+				    uint8_t buf[VHDX_REGION_TABLE_SIZE]);
 /* Where the last structure ends that is not a block */
 uint64_t vhdx_region_end(const struct vhdx *image);
 /*
@@ -349,9 +368,10 @@ size_t vhdx_log_max_updates(const struct vhdx *image);
 /* Is there room for an entry; NT_STATUS_RETRY: after a flush */
 NTSTATUS vhdx_log_make_room(struct vhdx *image, struct vhdx_state *state,
 			    size_t num_updates, bool *changed);
+/* And put it in place; flush_first: when the entry is stable */
 NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
 			 const struct vhdx_log_update *updates,
-			 size_t num_updates);
+			 size_t num_updates, bool flush_first);
 /* More than half of the log waits for a flush. */
 bool vhdx_log_wants_flush(const struct vhdx *image,
 			  const struct vhdx_state *state);
@@ -373,7 +393,7 @@ NTSTATUS vhdx_state_locked(struct vhdx *image, vhdx_state_fn fn,
 			   void *private_data);
 /* A copy of the state, without lock */
 NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
-			 uint64_t *map_generation);
+			 struct vhdx_shape *shape);
 NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum);
 bool vhdx_state_has_writer(struct vhdx *image, const struct vhdx_state *state);
 NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state);
@@ -460,6 +480,28 @@ void vhdx_copies_free(struct vhdx_copy **copies);
 /* Make a part of a run of VHDX_EXTENT_PARENT read as zeros, or whole. */
 NTSTATUS vhdx_child_zero(struct vhdx *image, uint64_t offset,
 			 uint64_t length);
+/*
+ * What comes before any change, under the lock: the session has begun and the
+ * log is in use. NT_STATUS_RETRY: store the state, flush, and come again.
+ */
+NTSTATUS vhdx_session_prepare(struct vhdx *image, struct vhdx_state *state,
+			      bool *changed);
+/* The file has so much more than is used; after a flush it can be used. */
+NTSTATUS vhdx_space_grow(struct vhdx *image, struct vhdx_state *state,
+			 uint64_t want, bool *changed);
+/* Space at the end that is the caller's, for good; NT_STATUS_RETRY as above */
+NTSTATUS vhdx_space_reserve(struct vhdx *image, struct vhdx_state *state,
+			    uint64_t length, uint64_t *offset, bool *changed);
+
+/* vhdx_resize.c */
+
+struct vhdx_shape vhdx_state_shape(const struct vhdx_state *state);
+/* See the image as the state has it, if that has changed. */
+NTSTATUS vhdx_shape_follow(struct vhdx *image, const struct vhdx_shape *shape);
+/* See it as it is in the file, where no state says so. */
+NTSTATUS vhdx_shape_reload(struct vhdx *image);
+/* Tell the others how we see it: a new map generation */
+void vhdx_shape_publish(struct vhdx *image, struct vhdx_state *state);
 
 /* vhdx_open.c */
 

@@ -297,3 +297,56 @@ done:
 	TALLOC_FREE(bufs);
 	return status;
 }
+
+void vhdx_region_move_bat(struct vhdx *image, uint64_t offset,
+			  uint64_t length)
+{
+	size_t i;
+
+	for (i = 0; i < image->num_regions; i++) {
+		struct vhdx_range *range = &image->regions[i];
+
+		if (range->offset == image->bat.offset) {
+			range->offset = offset;
+			range->length = length;
+		}
+	}
+	image->bat.offset = offset;
+	image->bat.length = length;
+}
+
+NTSTATUS vhdx_region_table_move_bat(struct vhdx *image, unsigned copy,
+				    uint64_t offset, uint64_t length,
+				    uint8_t buf[VHDX_REGION_TABLE_SIZE])
+{
+	static const struct GUID bat = VHDX_GUID_BAT;
+	const char *field = NULL;
+	uint32_t count;
+	NTSTATUS status;
+	size_t i;
+
+	status = vhdx_file_read(image->storage, buf, VHDX_REGION_TABLE_SIZE,
+				VHDX_REGION_TABLE_OFFSET(copy));
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (table_fault(buf, &field) != NULL) {
+		return NT_STATUS_FILE_CORRUPT_ERROR;
+	}
+	count = MIN(PULL_LE_U32(buf, VHDX_REGION_ENTRY_COUNT),
+		    VHDX_REGION_MAX_ENTRIES);
+	for (i = 0; i < count; i++) {
+		uint8_t *entry = buf + VHDX_REGION_ENTRY(i);
+		struct GUID guid = vhdx_guid_pull(entry);
+
+		if (GUID_equal(&guid, &bat)) {
+			PUSH_LE_U64(entry, VHDX_REGION_ENTRY_FILE_OFFSET,
+				    offset);
+			PUSH_LE_U32(entry, VHDX_REGION_ENTRY_LENGTH, length);
+			vhdx_checksum_push(buf, VHDX_REGION_TABLE_SIZE,
+					   VHDX_REGION_CHECKSUM);
+			return NT_STATUS_OK;
+		}
+	}
+	return NT_STATUS_FILE_CORRUPT_ERROR;
+}

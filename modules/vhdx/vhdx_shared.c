@@ -182,7 +182,7 @@ NTSTATUS vhdx_state_locked(struct vhdx *image, vhdx_state_fn fn,
 
 struct peek_state {
 	struct vhdx_mark *mark;
-	uint64_t *map_generation;
+	struct vhdx_shape *shape;
 	NTSTATUS status;
 };
 
@@ -197,7 +197,7 @@ static void peek_at(const struct vhdx_state *state, struct peek_state *peek)
 		.log_head = state->log_head,
 		.log_last_tail = state->log_last_tail,
 	};
-	*peek->map_generation = state->map_generation;
+	*peek->shape = vhdx_state_shape(state);
 }
 
 static void peek_parse(TDB_DATA key, TDB_DATA value, void *private_data)
@@ -218,11 +218,9 @@ static void peek_parse(TDB_DATA key, TDB_DATA value, void *private_data)
 }
 
 NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
-			 uint64_t *map_generation)
+			 struct vhdx_shape *shape)
 {
-	struct peek_state peek = {
-		.mark = mark, .map_generation = map_generation,
-	};
+	struct peek_state peek = { .mark = mark, .shape = shape };
 	NTSTATUS status;
 
 	if (image->shared == NULL) {
@@ -250,16 +248,16 @@ NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
  */
 NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum)
 {
+	struct vhdx_shape shape;
 	struct vhdx_mark mark;
-	uint64_t map_generation;
 	NTSTATUS status;
 
-	status = vhdx_state_peek(image, &mark, &map_generation);
+	status = vhdx_state_peek(image, &mark, &shape);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
 	if (mark.session != image->session ||
-	    map_generation != image->map_generation) {
+	    shape.map_generation != image->map_generation) {
 		if (!image->read_only) {
 			/*
 			 * A session lasts until its last writer has left, so
@@ -274,8 +272,14 @@ NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum)
 			TALLOC_FREE(image->overlay);
 		}
 		vhdx_bat_forget(image);
+		status = (mark.session != 0) ?
+			 vhdx_shape_follow(image, &shape) :
+			 vhdx_shape_reload(image);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 		image->session = mark.session;
-		image->map_generation = map_generation;
+		image->map_generation = shape.map_generation;
 	}
 	if (mark.header_step == VHDX_HEADER_READY && !image->read_only) {
 		image->session_ready = true;

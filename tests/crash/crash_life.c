@@ -175,6 +175,33 @@ uint64_t crash_life_stable_since(const struct crash_life *life,
 	return since;
 }
 
+bool crash_life_size_is_possible(const struct crash_life *life,
+				 uint64_t time, uint64_t size)
+{
+	uint64_t stable_size = life->first_size;
+	uint64_t since = 0;
+	size_t i;
+
+	for (i = 0; i < life->num_resized; i++) {
+		if (life->resized[i].ended <= time) {
+			stable_size = life->resized[i].size;
+			since = life->resized[i].began;
+		}
+	}
+	if (size == stable_size) {
+		return true;
+	}
+	/* One that was begun later, maybe by somebody who was killed */
+	for (i = 0; i < life->num_resized; i++) {
+		if (life->resized[i].began >= since &&
+		    life->resized[i].began <= time &&
+		    life->resized[i].size == size) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Memory only: the engine's destructors change no file, and the port has no
  * use for its jobs any more.
@@ -576,6 +603,171 @@ static bool do_flush_wait(struct crash_writer *writer)
 	return enter(writer, flush_wait_fn);
 }
 
+/*
+ * A size of the disk that has the first blocks, which are compared, and maybe
+ * a BAT of one or more MiB; with any number of sectors in the last block.
+ */
+static uint64_t size_choose(struct crash_life *life, uint64_t old_size)
+{
+	struct crash_random *random = &life->random;
+	uint64_t block_size = life->plan->params.block_size;
+	uint64_t unit = MAX(CRASH_SECTOR,
+			    life->plan->params.logical_sector_size);
+	uint64_t per_mib = (1 << 20) / 8;
+	uint64_t blocks[] = {
+		crash_random(random, 20),
+		crash_random(random, 20),
+		crash_random(random, 1000),
+		per_mib - 1000 + crash_random(random, 1200),
+		crash_random(random, 3 * per_mib),
+	};
+	uint64_t size = life->plan->params.virtual_size +
+		blocks[crash_random(random, ARRAY_SIZE(blocks))] *
+		block_size;
+
+	if (crash_chance(random, 50)) {
+		size += crash_random(random, block_size / unit) * unit;
+	}
+	if (crash_chance(random, 20)) {
+		/* Just within the last block */
+		size = old_size - crash_random(random, 10) * unit;
+		size = MAX(size, life->plan->params.virtual_size);
+	}
+	return size;
+}
+
+static struct crash_resized *resize_begin(struct crash_life *life,
+					  uint64_t size)
+{
+	struct crash_resized *resized = NULL;
+
+	life->resized = talloc_realloc(life, life->resized,
+				       struct crash_resized,
+				       life->num_resized + 1);
+	resized = &life->resized[life->num_resized];
+	*resized = (struct crash_resized) {
+		.size = size,
+		.began = crash_disk_time(life->disk),
+		.ended = CRASH_NEVER,
+	};
+	life->num_resized += 1;
+	return resized;
+}
+
+/* Something in a sector that only resizes have to do with */
+static void junk_fn(struct crash_writer *writer, uint64_t size)
+{
+	struct crash_life *life = writer->life;
+	uint64_t floor = life->plan->params.virtual_size;
+	uint64_t unit = MAX(CRASH_SECTOR,
+			    life->plan->params.logical_sector_size);
+	uint64_t num = (size - floor) / unit;
+	uint8_t buf[4096];
+	uint64_t sector;
+	NTSTATUS status;
+
+	if (num == 0) {
+		return;
+	}
+	sector = crash_random(&life->random, num);
+	if (crash_chance(&life->random, 50)) {
+		sector = num - 1 - crash_random(&life->random, MIN(num, 8));
+	}
+	memset(buf, 0xEE, sizeof(buf));
+	status = vhdx_write(writer->image, buf, unit, floor + sector * unit);
+	if (NT_STATUS_EQUAL(status, NT_STATUS_INVALID_PARAMETER) &&
+	    vhdx_geometry(writer->image)->virtual_size < size) {
+		/* What a killed process had begun has just been finished. */
+		return;
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		life_fail(life, "write behind the end: %s",
+			  nt_errstr(status));
+	}
+}
+
+/* What a larger disk has more is zeros. */
+static void grown_fn(struct crash_writer *writer, uint64_t old_size,
+		     uint64_t size)
+{
+	struct crash_life *life = writer->life;
+	uint64_t sectors = (size - old_size) / CRASH_SECTOR;
+	uint64_t starts[] = {
+		0, sectors - MIN(sectors, 8),
+		crash_random(&life->random, sectors),
+		crash_random(&life->random, MIN(sectors, 2048)),
+	};
+	uint8_t buf[8 * CRASH_SECTOR];
+	size_t i;
+	size_t j;
+
+	for (i = 0; i < ARRAY_SIZE(starts); i++) {
+		uint64_t num = MIN(8, sectors - starts[i]);
+		NTSTATUS status;
+
+		status = vhdx_read(writer->image, buf, num * CRASH_SECTOR,
+				   old_size + starts[i] * CRASH_SECTOR);
+		if (!NT_STATUS_IS_OK(status)) {
+			life_fail(life, "read of what is new: %s",
+				  nt_errstr(status));
+			return;
+		}
+		for (j = 0; j < num * CRASH_SECTOR; j++) {
+			if (buf[j] != 0) {
+				life_fail(life, "what is new at %" PRIu64
+					  " is not zeros",
+					  old_size + starts[i] *
+					  CRASH_SECTOR);
+				return;
+			}
+		}
+	}
+}
+
+static void resize_fn(struct crash_writer *writer)
+{
+	struct crash_life *life = writer->life;
+	uint32_t flags = VHDX_RESIZE_SHRINK;
+	struct crash_resized *resized = NULL;
+	uint64_t old_size;
+	uint64_t size;
+	NTSTATUS status;
+
+	old_size = vhdx_geometry(writer->image)->virtual_size;
+	if (crash_chance(&life->random, 60)) {
+		junk_fn(writer, old_size);
+		old_size = vhdx_geometry(writer->image)->virtual_size;
+	}
+	if (crash_chance(&life->random, 60)) {
+		flags |= VHDX_RESIZE_DISCARD;
+	}
+	size = size_choose(life, old_size);
+	resized = resize_begin(life, size);
+	status = vhdx_resize(writer->image, size, flags);
+	if (NT_STATUS_EQUAL(status,
+			    NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA) &&
+	    size < old_size && (flags & VHDX_RESIZE_DISCARD) == 0) {
+		life->num_resized -= 1;
+		return;
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		life_fail(life, "resize to %" PRIu64 ": %s", size,
+			  nt_errstr(status));
+		return;
+	}
+	resized->ended = crash_disk_time(life->disk);
+	if (vhdx_geometry(writer->image)->virtual_size != size) {
+		life_fail(life, "the size is not what it was set to");
+	} else if (size > old_size) {
+		grown_fn(writer, old_size, size);
+	}
+}
+
+static bool do_resize(struct crash_writer *writer)
+{
+	return enter(writer, resize_fn);
+}
+
 static bool do_reopen(struct crash_writer *writer)
 {
 	return writer_end(writer);
@@ -602,6 +794,7 @@ static const struct operation operations[] = {
 	{ do_flush_wait, offsetof(struct crash_plan, flush_wait) },
 	{ do_reopen, offsetof(struct crash_plan, reopen) },
 	{ do_kill, offsetof(struct crash_plan, kill) },
+	{ do_resize, offsetof(struct crash_plan, resize) },
 };
 
 static unsigned weight_of(const struct crash_plan *plan, size_t i)
@@ -685,7 +878,12 @@ bool crash_life_begin(struct crash_life *life, bool alone)
 	if (alone) {
 		life->writers[0]->shared = NULL;
 	}
-	return enter(life->writers[0], open_fn) && life->failure == NULL;
+	if (!enter(life->writers[0], open_fn) || life->failure != NULL) {
+		return false;
+	}
+	life->first_size =
+		vhdx_geometry(life->writers[0]->image)->virtual_size;
+	return true;
 }
 
 bool crash_life_end(struct crash_life *life)

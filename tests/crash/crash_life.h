@@ -25,7 +25,7 @@ struct crash_plan {
 	unsigned cuts;		/* at most, of one life */
 	/* Weights of what a writer does, see crash_life.c */
 	unsigned write, write_wait, zero, read, flush, flush_wait, reopen,
-		 kill;
+		 kill, resize;
 	unsigned fresh;		/* percent of writes that go to a new block */
 };
 
@@ -43,6 +43,14 @@ struct crash_life {
 		uint64_t ended;
 	} *flushed;
 	size_t num_flushed;
+	/* Sizes that the disk was to get: when that began and ended */
+	struct crash_resized {
+		uint64_t size;
+		uint64_t began;
+		uint64_t ended;
+	} *resized;
+	size_t num_resized;
+	uint64_t first_size;	/* when the life began */
 	bool all_left_in_order;	/* and nobody ever was killed */
 
 	struct db_context *db;
@@ -75,6 +83,10 @@ bool crash_life_end(struct crash_life *life);
 /* The start of the last flush that was acknowledged at *time*, or 0 */
 uint64_t crash_life_stable_since(const struct crash_life *life,
 				 uint64_t time);
+
+/* Can the disk have this size after a power cut at *time*? */
+bool crash_life_size_is_possible(const struct crash_life *life,
+				 uint64_t time, uint64_t size);
 
 /* Compare an image that somebody has opened. */
 const char *crash_image_compare(struct vhdx *image,

@@ -144,6 +144,25 @@ static const struct crash_plan plans[] = {
 		.flush = 3, .flush_wait = 2, .reopen = 4, .kill = 2,
 		.fresh = 40,
 	},
+	{
+		.name = "a disk that gets larger and smaller",
+		.params = { .virtual_size = 100 * MIB, .block_size = MIB },
+		.num_blocks = 100, .num_writers = 2,
+		.steps = 400, .cuts = 300,
+		.write = 20, .write_wait = 10, .zero = 3, .read = 5,
+		.flush = 3, .flush_wait = 1, .reopen = 2, .resize = 12,
+		.fresh = 40,
+	},
+	{
+		.name = "a disk whose writers are killed while they resize it",
+		.params = { .virtual_size = 100 * MIB + 4096,
+			    .block_size = MIB },
+		.num_blocks = 100, .num_writers = 3,
+		.steps = 500, .cuts = 300,
+		.write = 20, .write_wait = 10, .zero = 3, .read = 5,
+		.flush = 3, .flush_wait = 1, .reopen = 3, .kill = 8,
+		.resize = 12, .fresh = 40,
+	},
 };
 
 struct options {
@@ -299,6 +318,10 @@ static const char *file_verify(TALLOC_CTX *mem_ctx, struct crash_life *before,
 	    !crash_life_compare(life, before->oracle, since, time,
 				versions)) {
 		return life->failure;
+	}
+	if (!crash_life_size_is_possible(before, time, life->first_size)) {
+		return talloc_asprintf(mem_ctx, "a size of %" PRIu64,
+				       life->first_size);
 	}
 	if (read_only && memcmp(versions, again, num * sizeof(again[0])) != 0) {
 		return "who only reads sees something else";
@@ -503,10 +526,12 @@ static bool seed_run(uint64_t seed, const struct options *options,
 		if (ok && !life->had_kill && !plan->child) {
 			/*
 			 * Nothing is left that could be said of the image,
-			 * but that two who copied a block left a place.
+			 * but that two who copied a block left a place, and
+			 * of the space that a resize drops.
 			 */
 			life->failure = file_check(
-				life, crash_disk_now(life->disk), true);
+				life, crash_disk_now(life->disk),
+				plan->resize == 0);
 		}
 	}
 	if (options->trace) {
