@@ -3,7 +3,7 @@
 """
 ./waf bench: what the module costs.
 
-Compares, on one share directory and with one client (load.c),
+./waf bench datapath compares, on one share directory and with one client (load.c),
 
   a  a raw file, on a share without the module
   b  a fixed VHDX through the module
@@ -14,6 +14,10 @@ median of the rounds; a ratio is that of the two in one round, so that what
 slows a whole round down does not count. The spread is the distance of the
 best from the worst round, in percent of the median. CPU is user and system
 time of the smbd that serves the connection, for one operation.
+
+./waf bench all does this and everything else: with the defaults, on a machine
+that does nothing else, in some eight minutes. ./waf bench report puts what the
+last runs have saved into docs/performance.md and its plots.
 """
 
 import argparse
@@ -27,6 +31,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -155,6 +160,14 @@ def prepare(options):
             '--operations=%d' % (mebibytes(options.size))])
 
 
+def listens(path):
+    """On a socket; found without connecting, of which some complain."""
+    accepts = '00010000'
+    with open('/proc/net/unix') as table:
+        return any(line.split()[3] == accepts and line.split()[-1] == path
+                   for line in list(table)[1:])
+
+
 def sync_files():
     directory = os.environ['LOCAL_PATH']
     for name in os.listdir(directory):
@@ -197,15 +210,19 @@ def operations(result):
     return result['reads'] + result['writes']
 
 
+def spread(values):
+    """From the best to the worst, in percent of the median."""
+    return 100 * (max(values) - min(values)) / statistics.median(values)
+
+
 def summary(results):
     """One cell of the table."""
     rates = [result['iops'] for result in results]
-    median = statistics.median(rates)
     return {
-        'iops': median,
+        'iops': statistics.median(rates),
         'megabytes_per_second': statistics.median(
             result['bytes_per_second'] for result in results) / 1e6,
-        'spread_percent': 100 * (max(rates) - min(rates)) / median,
+        'spread_percent': spread(rates),
         'server_cpu_usec': 1e6 * statistics.median(
             result['server_cpu_seconds'] / operations(result)
             for result in results),
@@ -275,7 +292,8 @@ def datapath(options):
     for security in options.security:
         print_heading(security)
         for workload in WORKLOADS:
-            for depth in options.depths:
+            for depth in (options.depths if security == 'neither'
+                          else options.secure_depths):
                 results = measure(options, workload, depth, security)
                 cells = {letter: summary(of) for letter, of in results.items()}
                 ratios = {letter + '/a': ratio(results[letter], results['a'])
@@ -319,21 +337,27 @@ def parse(arguments):
                                      formatter_class=argparse.
                                      RawDescriptionHelpFormatter)
     parser.add_argument('what', nargs='?', default='datapath',
-                        choices=['datapath', 'growth', 'peers'],
+                        choices=['datapath', 'growth', 'peers', 'scsi',
+                                 'all', 'report'],
                         help='growth: with more initiators, registrants, '
-                             'larger disks; peers: against qemu-nbd')
+                             'larger disks; peers: against qemu-nbd and tgt; '
+                             'scsi: commands, against tgt')
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--seconds', type=float, default=1,
-                        help='of each run (default: 1)')
+    parser.add_argument('--seconds', type=float,
+                        help='of each run (default: 1; all: 0.3)')
     parser.add_argument('--size', default='512M', metavar='N[MG]',
                         help='of the disks (default: 512M)')
     parser.add_argument('--depths', default=[1, 8, 32], metavar='N,...',
                         type=lambda text: [int(n) for n in text.split(',')],
                         help='queue depths (default: 1,8,32)')
-    parser.add_argument('--security', default=['neither'],
-                        metavar='WHICH,...', type=lambda t: t.split(','),
+    parser.add_argument('--secure-depths', default=None, metavar='N,...',
+                        type=lambda text: [int(n) for n in text.split(',')],
+                        help='signed and encrypted (default: as --depths; '
+                             'all: 8)')
+    parser.add_argument('--security', metavar='WHICH,...',
+                        type=lambda t: t.split(','),
                         help='of neither, signed, encrypted '
-                             '(default: neither)')
+                             '(default: neither; all: all)')
     parser.add_argument('--quick', action='store_true',
                         help='only show that it runs')
     parser.add_argument('--output', default=RESULTS, metavar='DIR',
@@ -345,12 +369,19 @@ def parse(arguments):
     parser.add_argument('--global-option', metavar='LINE', action='append',
                         default=[], help='as for ./waf selftest')
     options = parser.parse_args(arguments)
+    every = options.what == 'all'
+    options.seconds = options.seconds or (0.3 if every else 1)
+    options.security = options.security or (
+        list(SECURITY) if every else ['neither'])
+    if options.secure_depths is None:
+        options.secure_depths = [8] if every else options.depths
     unknown = set(options.security) - set(SECURITY)
     if unknown:
         parser.error('what is %s?' % ', '.join(unknown))
     if options.quick:
         options.rounds, options.seconds = 1, 0.05
         options.size, options.depths = '16M', [8]
+        options.secure_depths = [8]
     return options
 
 
@@ -366,8 +397,30 @@ def beside_smbd(options, arguments):
              + arguments)
 
 
+def everything(options, arguments):
+    """One after the other, each on a server and files of its own."""
+    common = ['--seconds=%g' % options.seconds] + [
+        argument for argument in arguments if argument != 'all']
+    datapath_only = [
+        '--security=' + ','.join(options.security), '--secure-depths='
+        + ','.join(str(depth) for depth in options.secure_depths)]
+    start = time.monotonic()
+    for what in ('datapath', 'peers', 'scsi', 'growth'):
+        print('\n%s' % what, flush=True)
+        subprocess.run([sys.executable, '-B', os.path.abspath(__file__), what]
+                       + (datapath_only if what == 'datapath' else [])
+                       + common, check=True)
+    print('\nall in %.0f s' % (time.monotonic() - start))
+
+
 def main(arguments):
     options = parse(arguments)
+    if options.what == 'all':
+        everything(options, arguments)
+        return
+    if options.what == 'report':
+        importlib.import_module('report').write(options.output)
+        return
     if 'SMBD_PID' not in os.environ:
         beside_smbd(options, arguments)
     run(options, shlex.join(['./waf', 'bench'] + arguments))

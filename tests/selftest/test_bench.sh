@@ -4,7 +4,7 @@
 # time-limit: 300
 # The bench in its short form: that it runs and measures, never what.
 
-echo 1..4
+echo 1..5
 
 saved=$(mktemp -d)
 if output=$(tests/bench/bench.py --quick --security=neither,encrypted \
@@ -33,11 +33,21 @@ else
 	echo "not ok 3 - $sentence"
 fi
 
+sentence='it runs SCSI commands'
+if ! command -v tgtd >/dev/null; then
+	echo "ok 4 - $sentence # SKIP no tgt"
+elif output=$(tests/bench/bench.py scsi --quick --output="$saved" 2>&1); then
+	echo "ok 4 - $sentence"
+else
+	echo "$output" | sed 's/^/# /'
+	echo "not ok 4 - $sentence"
+fi
+
 rows=$(grep -c '"workload"' "$saved"/datapath-*.json)
 rm -rf "$saved"
 if [ "$rows" = 10 ]; then
-	echo 'ok 4 - it saves a row for each workload'
+	echo 'ok 5 - it saves a row for each workload'
 else
 	echo "# $rows rows"
-	echo 'not ok 4 - it saves a row for each workload'
+	echo 'not ok 5 - it saves a row for each workload'
 fi
