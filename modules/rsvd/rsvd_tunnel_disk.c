@@ -148,6 +148,7 @@ NTSTATUS rsvd_tunnel_safe_size(struct rsvd_tunnel_request *req)
 	struct svhdx_tunnel_query_safe_size_response response = {
 		.safe_virtual_size = 0,
 	};
+	NTSTATUS status;
 
 	if (req->open->image == NULL) {
 		return rsvd_tunnel_reply(req, RSVD_TUNNEL_NO_DISK,
@@ -156,11 +157,16 @@ NTSTATUS rsvd_tunnel_safe_size(struct rsvd_tunnel_request *req)
 	}
 
 	/*
-	 * What is user data only the partition table tells; with its copy in
-	 * the last sectors (GPT) no smaller size is safe.
+	 * Whatever has been written is user data, so the partition table (the
+	 * copy of a GPT is in the last sectors) counts too.
 	 */
-	response.safe_virtual_size =
-		vhdx_geometry(req->open->image)->virtual_size;
+	status = vhdx_safe_size(req->open->image, 0,
+				&response.safe_virtual_size);
+	if (!NT_STATUS_IS_OK(status)) {
+		/* What it has is always safe. */
+		response.safe_virtual_size =
+			vhdx_geometry(req->open->image)->virtual_size;
+	}
 	return rsvd_tunnel_reply(req, NT_STATUS_OK,
 				 svhdx_tunnel_query_safe_size_response,
 				 &response);

@@ -235,6 +235,62 @@ static NTSTATUS rsvd_meta_convert(struct rsvd_tunnel_request *req,
 	return rsvd_tunnel_reply_status(req, NT_STATUS_NOT_SUPPORTED);
 }
 
+static NTSTATUS rsvd_meta_capacity_changed_fn(struct scsi_state *state,
+					      bool *changed,
+					      void *private_data)
+{
+	scsi_state_establish_ua(state, NULL, SCSI_UA_CAPACITY_DATA_CHANGED);
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS rsvd_meta_resize_disk(
+	struct rsvd_open *open,
+	const struct svhdx_meta_operation_resize_virtual_disk *resize)
+{
+	uint64_t old_size = vhdx_geometry(open->image)->virtual_size;
+	uint64_t new_size = resize->new_size;
+	uint32_t flags = 0;
+	NTSTATUS status;
+
+	/* Who is fenced must not take the disk away from the others. */
+	status = rsvd_open_check_io(open, true);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+
+	if (resize->shrink_to_minimum_safe_size != 0) {
+		status = vhdx_safe_size(open->image, 0, &new_size);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+	}
+	if (resize->expand_only == 0) {
+		flags |= VHDX_RESIZE_SHRINK;
+	}
+	if (resize->allow_unsafe_virtual_size != 0) {
+		flags |= VHDX_RESIZE_DISCARD;
+	}
+
+	status = vhdx_resize(open->image, new_size, flags);
+	if (!NT_STATUS_IS_OK(status) || (new_size == old_size)) {
+		return status;
+	}
+
+	/*
+	 * To all, also to who asked for it: that is the host, and its guest
+	 * has to hear of it too. The disk has the new size whether or not
+	 * they can be told.
+	 */
+	status = rsvd_disk_scsi_update(open->disk,
+				       rsvd_meta_capacity_changed_fn, NULL);
+	if (!NT_STATUS_IS_OK(status)) {
+		DBG_ERR("cannot tell the initiators of the new size: %s\n",
+			nt_errstr(status));
+	}
+	return NT_STATUS_OK;
+}
+
 /* MS-RSVD 3.2.5.5.7.5 */
 static NTSTATUS rsvd_meta_resize(struct rsvd_tunnel_request *req,
 				 const DATA_BLOB *data)
@@ -265,7 +321,8 @@ static NTSTATUS rsvd_meta_resize(struct rsvd_tunnel_request *req,
 		return NT_STATUS_INVALID_PARAMETER;
 	}
 
-	return rsvd_tunnel_reply_status(req, NT_STATUS_NOT_SUPPORTED);
+	return rsvd_tunnel_reply_status(
+		req, rsvd_meta_resize_disk(req->open, &resize));
 }
 
 /* MS-RSVD 3.2.5.5.7.6 */

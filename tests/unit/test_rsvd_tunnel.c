@@ -403,15 +403,20 @@ static void a_raw_open_has_no_disk_to_ask_about(void **state)
 }
 
 /* 3.2.5.5.15 */
-static void the_whole_disk_is_its_safe_size(void **state)
+static void safe_size_ends_with_the_last_block_written(void **state)
 {
+	struct rsvd_fixture *f = *state;
+	uint8_t sector[512] = { 1 };
 	static const uint8_t in[] = { HEADER(0x0d, 0x20) };
 	static const uint8_t expected[] = {
 		HEADER(0x0d, 0x20),
-		0x00, 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x00,
+		0x00, 0x00, 0x60, 0x00, 0x00, 0x00, 0x00, 0x00,
 	};
 	DATA_BLOB out;
 
+	/* Block 5 of those of 1 MiB */
+	assert_status(vhdx_write(f->image, sector, sizeof(sector), 0x500000),
+		      NT_STATUS_OK);
 	assert_status(tunnel(*state, open_disk(*state, 0), in, sizeof(in),
 			     24, &out), NT_STATUS_OK);
 	assert_bytes(out, expected);
@@ -985,7 +990,7 @@ static void resize_is_checked_as_the_text_says(void **state)
 	struct rsvd_open *open = open_disk(*state, 0);
 	DATA_BLOB out;
 
-	assert_answers(*state, open, in, 16, NT_STATUS_NOT_SUPPORTED);
+	assert_answers(*state, open, in, 16, NT_STATUS_OK);
 	assert_status(tunnel(*state, open, in, 51, 16, &out),
 		      NT_STATUS_BUFFER_TOO_SMALL);
 
@@ -999,8 +1004,77 @@ static void resize_is_checked_as_the_text_says(void **state)
 	in[48] = 0;
 	in[49] = 1;	/* with AllowUnsafeVirtualSize */
 	assert_fails(*state, open, in, 16, NT_STATUS_INVALID_PARAMETER_1);
-	in[49] = 0;
-	assert_answers(*state, open, in, 16, NT_STATUS_NOT_SUPPORTED);
+}
+
+static void assert_disk_size(struct rsvd_fixture *f, uint64_t size)
+{
+	assert_int_equal(vhdx_geometry(f->image)->virtual_size, size);
+}
+
+static void disk_gets_the_size_that_is_asked_for(void **state)
+{
+	/* NewSize 128 MiB, twice what the disk has; ExpandOnly */
+	uint8_t in[52] = { META(0), 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0 };
+	struct rsvd_fixture *f = *state;
+	struct rsvd_open *open = open_disk(f, 0);
+	uint8_t sector[512] = { 1 };
+
+	assert_answers(f, open, in, 16, NT_STATUS_OK);
+	assert_disk_size(f, 0x8000000);
+	in[40] = 1;	/* not a number of sectors */
+	assert_answers(f, open_disk(f, 1), in, 16,
+		       NT_STATUS_INVALID_PARAMETER);
+	assert_disk_size(f, 0x8000000);
+
+	/* Data in block 5, and down to less than that */
+	assert_status(vhdx_write(f->image, sector, sizeof(sector), 0x500000),
+		      NT_STATUS_OK);
+	in[40] = 0;
+	in[43] = 0;
+	in[42] = 0x10;
+	in[48] = 0;
+	assert_answers(f, open_disk(f, 1), in, 16, NT_STATUS(0xC03A0025));
+	assert_disk_size(f, 0x8000000);
+
+	in[42] = 0;
+	in[50] = 1;	/* ShrinkToMinimumSafeSize */
+	assert_answers(f, open_disk(f, 1), in, 16, NT_STATUS_OK);
+	assert_disk_size(f, 0x600000);
+
+	in[50] = 0;
+	in[42] = 0x10;
+	in[49] = 1;	/* AllowUnsafeVirtualSize */
+	assert_answers(f, open_disk(f, 2), in, 16, NT_STATUS_OK);
+	assert_disk_size(f, 0x100000);
+}
+
+static void every_initiator_hears_of_a_new_size(void **state)
+{
+	uint8_t in[52] = { META(0), 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0 };
+	struct rsvd_fixture *f = *state;
+	struct rsvd_open *open[2] = { open_disk(f, 0), open_disk(f, 1) };
+	int i;
+
+	assert_answers(f, open[0], in, 16, NT_STATUS_OK);
+	for (i = 0; i < 2; i++) {
+		/* MS-RSVD 2.2.3, and then it is told */
+		assert_status(rsvd_open_check_io(open[i], false),
+			      NT_STATUS(0xC05CFF02));
+		assert_status(rsvd_open_check_io(open[i], false),
+			      NT_STATUS_OK);
+	}
+}
+
+static void who_may_not_write_does_not_resize(void **state)
+{
+	uint8_t in[52] = { META(0), 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0 };
+	struct rsvd_fixture *f = *state;
+	struct rsvd_fixture_open o = rsvd_fixture_default_open(0);
+
+	o.may_write = false;
+	assert_answers(f, rsvd_fixture_open(f, &o), in, 16,
+		       NT_STATUS_ACCESS_DENIED);
+	assert_disk_size(f, 0x4000000);
 }
 
 static void a_cdp_snapshot_is_not_applied(void **state)
@@ -1173,7 +1247,7 @@ int main(void)
 		rsvd_test(disk_info_of_a_vhd_set_says_so),
 		rsvd_test(an_open_disk_is_valid),
 		rsvd_test(a_raw_open_has_no_disk_to_ask_about),
-		rsvd_test(the_whole_disk_is_its_safe_size),
+		rsvd_test(safe_size_ends_with_the_last_block_written),
 		rsvd_test(support_is_told_on_any_handle),
 		rsvd_test(inquiry_answers_with_its_data),
 		rsvd_test(data_is_read_with_any_disposition),
@@ -1196,6 +1270,9 @@ int main(void)
 		rsvd_test(extract_finds_no_snapshot),
 		rsvd_test(a_vhd_set_has_a_name_that_ends_in_vhds),
 		rsvd_test(resize_is_checked_as_the_text_says),
+		rsvd_test(disk_gets_the_size_that_is_asked_for),
+		rsvd_test(every_initiator_hears_of_a_new_size),
+		rsvd_test(who_may_not_write_does_not_resize),
 		rsvd_test(a_cdp_snapshot_is_not_applied),
 		rsvd_test(no_meta_operation_is_under_way),
 		rsvd_test(a_query_is_checked_as_the_text_says),
