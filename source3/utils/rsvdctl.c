@@ -22,6 +22,7 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_info,
 	&rsvdctl_check,
 	&rsvdctl_map,
+	&rsvdctl_resize,
 	&rsvdctl_read,
 	&rsvdctl_write,
 	&rsvdctl_scsi,

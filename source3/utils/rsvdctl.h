@@ -50,6 +50,7 @@ extern struct rsvdctl_command rsvdctl_scsi;
 extern struct rsvdctl_command rsvdctl_reservations;
 extern struct rsvdctl_command rsvdctl_bench;
 extern struct rsvdctl_command rsvdctl_map;
+extern struct rsvdctl_command rsvdctl_resize;
 extern struct rsvdctl_command rsvdctl_convert;
 extern struct rsvdctl_command rsvdctl_status;
 extern struct rsvdctl_command rsvdctl_forget;
@@ -160,6 +161,17 @@ struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
  */
 
 int rsvdctl_local_info(struct rsvdctl *ctl, const char *path);
+
+/**
+ * vhdx_resize() of a local image that nobody else uses, which gives back what
+ * is at the end of the file then.
+ *
+ * @param[in]  size  NULL: the smallest safe one
+ * @return false when it could not be opened; the error has been printed
+ */
+bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
+			  uint32_t flags, const uint64_t *size,
+			  NTSTATUS *status);
 
 /** Open one for reading; the error has been printed when this is NULL. */
 struct vhdx;

@@ -470,6 +470,54 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 }
 
 /*
+ * resize
+ */
+
+static NTSTATUS local_resize(struct vhdx *image, uint32_t flags,
+			     const uint64_t *size)
+{
+	uint64_t new_size = 0;
+	NTSTATUS status;
+
+	/* Only now is it known that nobody else has it open. */
+	flags |= VHDX_RESIZE_ALONE;
+	if (size != NULL) {
+		return vhdx_resize(image, *size, flags);
+	}
+	status = vhdx_safe_size(image, flags, &new_size);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	return vhdx_resize(image, new_size, flags);
+}
+
+bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
+			  uint32_t flags, const uint64_t *size,
+			  NTSTATUS *_status)
+{
+	struct rsvdctl_local *local = rsvdctl_local_image(ctl, path, true);
+	struct vhdx_repair_report *report = NULL;
+	NTSTATUS status;
+	NTSTATUS closed;
+
+	if (local == NULL) {
+		return false;
+	}
+	status = local_resize(local->image, flags, size);
+	closed = vhdx_close(&local->image);
+	if (NT_STATUS_IS_OK(status)) {
+		status = closed;
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		/* What was dropped from the end of the file */
+		status = vhdx_repair(local, local->storage, NULL, &report);
+	}
+	TALLOC_FREE(local);
+	*_status = status;
+	return true;
+}
+
+/*
  * check
  */
 

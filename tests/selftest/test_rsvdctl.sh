@@ -30,7 +30,8 @@ remote()
 	shift
 	# CONFIGURATION is two words.
 	"$rsvdctl" "$command" $CONFIGURATION -p "$SERVER_PORT" \
-		-U "$USERNAME%$PASSWORD" "//$SERVER_IP/$SHARE/disk.vhdx" "$@"
+		-U "$USERNAME%$PASSWORD" \
+		"//$SERVER_IP/$SHARE/${remote_disk:-disk.vhdx}" "$@"
 }
 
 # exits_with STATUS COMMAND...
@@ -215,6 +216,63 @@ repair_says_what_it_did()
 	exits_with 0 "$rsvdctl" check --repair --json "$tmp/repair.vhdx" \
 		>"$tmp/fixed" &&
 	grep '"fixed": \[\]' "$tmp/fixed"
+}
+
+# virtual_size COMMAND...
+virtual_size()
+{
+	"$@" | /usr/bin/python3 -c 'import json, sys
+print(json.load(sys.stdin)["virtual-size"])'
+}
+
+resized_file_keeps_its_data()
+{
+	"$rsvdctl" create --size=64M --block-size=1M "$tmp/size.vhdx" &&
+	head -c 1M /dev/urandom >"$tmp/data" &&
+	"$rsvdctl" write --input="$tmp/data" --offset=10M "$tmp/size.vhdx" &&
+	"$rsvdctl" resize "$tmp/size.vhdx" 200G &&
+	test "$(virtual_size qemu-img info --output=json \
+		"$tmp/size.vhdx")" = 214748364800 &&
+	says "takes --shrink" "$rsvdctl" resize "$tmp/size.vhdx" 100M &&
+	"$rsvdctl" resize --shrink "$tmp/size.vhdx" 100M &&
+	says "has data" "$rsvdctl" resize --shrink "$tmp/size.vhdx" 10M &&
+	"$rsvdctl" resize --minimum "$tmp/size.vhdx" &&
+	test "$(virtual_size "$rsvdctl" info --json \
+		"$tmp/size.vhdx")" = 11534336 &&
+	qemu-img check -f vhdx "$tmp/size.vhdx" &&
+	"$rsvdctl" read --offset=10M --length=1M "$tmp/size.vhdx" |
+		cmp - "$tmp/data" &&
+	# The place that the BAT has moved from
+	exits_with 3 "$rsvdctl" check "$tmp/size.vhdx"
+}
+
+what_is_discarded_leaves_the_file()
+{
+	"$rsvdctl" create --size=64M --block-size=1M "$tmp/less.vhdx" &&
+	size=$(stat -c %s "$tmp/less.vhdx") &&
+	"$rsvdctl" write --input="$tmp/data" --offset=10M "$tmp/less.vhdx" &&
+	test "$(stat -c %s "$tmp/less.vhdx")" -gt "$size" &&
+	"$rsvdctl" resize --discard "$tmp/less.vhdx" 5M &&
+	test "$(stat -c %s "$tmp/less.vhdx")" -eq "$size" &&
+	exits_with 0 "$rsvdctl" check "$tmp/less.vhdx"
+}
+
+disk_that_is_attached_is_resized()
+{
+	"$rsvdctl" create --size=64M --block-size=1M \
+		"$LOCAL_PATH/resized.vhdx" &&
+	remote_disk=resized.vhdx &&
+	remote write --input="$tmp/data" --offset=10M &&
+	remote resize 128M &&
+	test "$(virtual_size remote info --json)" = 134217728 &&
+	says "takes --shrink" remote resize 64M &&
+	says "has data" remote resize --shrink 10M &&
+	remote resize --minimum &&
+	test "$(virtual_size remote info --json)" = 11534336 &&
+	remote read --offset=10M --length=1M | cmp - "$tmp/data"
+	status=$?
+	remote_disk=
+	test $status -eq 0 && "$rsvdctl" check "$LOCAL_PATH/resized.vhdx"
 }
 
 image_in_use_is_not_written_to()
@@ -466,12 +524,12 @@ completion_offers_commands_and_options()
 				"${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
 			echo "$*: ${COMPREPLY[*]}"
 		}
-		completes rsvdctl res
+		completes rsvdctl rese
 		completes rsvdctl create --bl
 		completes rsvdctl reservations //a/b/c pre
 	' bash "$TOP" "$BUILD" >"$tmp/text"
 	cat "$tmp/text"
-	grep -qx "rsvdctl res: reservations" "$tmp/text" &&
+	grep -qx "rsvdctl rese: reservations" "$tmp/text" &&
 		grep -qx "rsvdctl create --bl: --block-size=" "$tmp/text" &&
 		grep -qx "rsvdctl reservations //a/b/c pre: preempt" \
 			"$tmp/text"
@@ -580,6 +638,9 @@ check "errors name what failed and why" errors_name_what_failed_and_why
 check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
 check "repair says what it did" repair_says_what_it_did
+check "a resized file keeps its data" resized_file_keeps_its_data
+check "what is discarded leaves the file" what_is_discarded_leaves_the_file
+check "a disk that is attached is resized" disk_that_is_attached_is_resized
 check "an image in use is not written to" image_in_use_is_not_written_to
 check "map of a disk leaves no data out" map_of_a_disk_leaves_no_data_out
 check "what is attached is not written as a file" \
