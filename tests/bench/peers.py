@@ -158,7 +158,8 @@ PAIRS = [
 def version(program):
     done = subprocess.run([program, '--version'], stdout=subprocess.PIPE,
                           text=True)
-    return done.stdout.partition('\n')[0]
+    text = done.stdout.partition('\n')[0].strip()
+    return text if program in text else '%s %s' % (program, text)
 
 
 def measure(options, run_client, peers, workload, depth):

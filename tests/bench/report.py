@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""
+./waf bench report: the newest result of each kind into docs/performance.md.
+
+What stands there between <!-- bench KIND --> and <!-- end --> is replaced,
+and docs/performance/*.svg are drawn, from the JSON that the runs saved.
+"""
+
+import datetime
+import glob
+import json
+import os
+import re
+import statistics
+
+import bench
+import plot
+
+DOCUMENT = os.path.join(bench.TOP, 'docs/performance.md')
+PLOTS = os.path.join(bench.TOP, 'docs/performance')
+
+# What the data path is to reach of the plain file, and a peer of the other
+DATAPATH_AIM, PEER_AIM = 0.95, 1
+
+SECURITY = {'neither': 'neither signed nor encrypted',
+            'signed': 'signed', 'encrypted': 'encrypted'}
+
+
+def newest(directory, kind):
+    """The name has the date, so that the last by name is the newest."""
+    saved = sorted(glob.glob(os.path.join(directory, kind + '-2*.json')))
+    if not saved:
+        return None
+    with open(saved[-1]) as file:
+        return json.load(file)
+
+
+def draw(name, *arguments):
+    os.makedirs(PLOTS, exist_ok=True)
+    with open(os.path.join(PLOTS, name + '.svg'), 'w') as out:
+        out.write(plot.bars(*arguments))
+    return ['![%s](performance/%s.svg)' % (arguments[0], name), '']
+
+
+def bar_of(values, unit=1):
+    return plot.Bar(statistics.median(values) / unit, min(values) / unit,
+                    max(values) / unit)
+
+
+def table(header, rows):
+    lines = ['| ' + ' | '.join(header) + ' |',
+             '| --- |' + ' ---: |' * (len(header) - 1)]
+    lines += ['| ' + ' | '.join(row) + ' |' for row in rows]
+    return lines + ['']
+
+
+def number(value):
+    return '%.0f' % value if value >= 100 else '%.3g' % value
+
+
+def rate(cell):
+    return '%.0f ±%.0f %%' % (cell['iops'], cell['spread_percent'])
+
+
+def about(result):
+    date = datetime.datetime.fromisoformat(result['date'])
+    machine = dict(result['machine'])
+    return ['`%s`, %s, %d cores of %s, Linux %s, %s, smbd %s; '
+            'median of %d rounds of %g s.' % (
+                result['command'], date.strftime('%Y-%m-%d %H:%M'),
+                machine['cores'], machine['cpu'], machine['kernel'],
+                machine['file_system'],
+                machine['smbd'].replace('Version ', ''),
+                result['options']['rounds'], result['options']['seconds']),
+            '']
+
+
+def aims(what, reached):
+    """*reached*: (name of the row, ratio, aim)"""
+    short = [(name, ratio) for name, ratio, aim in reached if ratio < aim]
+    lines = ['%s: %d of %d rows reach the aim; median %.2f, worst %.2f.' % (
+        what, len(reached) - len(short), len(reached),
+        statistics.median(ratio for _, ratio, _ in reached),
+        min(ratio for _, ratio, _ in reached))]
+    if short:
+        lines += ['Short of it: ' + '; '.join(
+            '%s %.2f' % row for row in short) + '.']
+    return lines + ['']
+
+
+def row_name(row):
+    return '%s, depth %d' % (row['workload'], row['queue_depth'])
+
+
+def iops(results):
+    return [result['iops'] for result in results]
+
+
+def datapath(result):
+    names = result['targets']
+    letters = sorted(names)
+    lines = []
+    for security in result['options']['security']:
+        rows = [row for row in result['rows'] if row['security'] == security]
+        lines += ['### ' + SECURITY[security].capitalize(), '']
+        lines += draw('datapath-' + security,
+                      'Data path, ' + SECURITY[security],
+                      'rate, the raw file is 1',
+                      [names[letter] for letter in letters],
+                      [(row_name(row),
+                        [bar_of(iops(row['rounds'][letter]),
+                                row['summary']['a']['iops'])
+                         for letter in letters]) for row in rows])
+        lines += table(
+            ['workload, depth'] + ['%s: %s, IOPS' % (letter, names[letter])
+                                   for letter in letters]
+            + ['b/a', 'c/a', 'CPU µs a', 'b', 'c'],
+            [[row_name(row)]
+             + [rate(row['summary'][letter]) for letter in letters]
+             + ['%.2f' % row['ratios'][ratio] for ratio in ('b/a', 'c/a')]
+             + [number(row['summary'][letter]['server_cpu_usec'])
+                for letter in letters] for row in rows])
+        lines += aims('Against the raw file', [
+            ('%s, %s' % (names[letter], row_name(row)),
+             row['ratios'][letter + '/a'], DATAPATH_AIM)
+            for row in rows for letter in 'bc'])
+    return lines
+
+
+def peers(result):
+    lines = []
+    clients = list(dict.fromkeys(row['client'] for row in result['rows']))
+    for client in clients:
+        rows = [row for row in result['rows'] if row['client'] == client]
+        names = rows[0]['peers']
+        slug = re.sub('[^a-z0-9]+', '-', ' '.join(names).lower())
+        lines += ['### %s: %s' % (client, ' and '.join(names)), '']
+        lines += ['Versions: ' + ', '.join(
+            dict.fromkeys(rows[0]['versions'].values())) + '.', '']
+        lines += draw('peers-' + slug, client,
+                      'rate, %s is 1' % names[0], names,
+                      [(row_name(row),
+                        [bar_of(iops(row['rounds'][name]),
+                                row['summary'][names[0]]['iops'])
+                         for name in names]) for row in rows])
+        lines += table(
+            ['workload, depth'] + [name + ', IOPS' for name in names]
+            + ['ratio'],
+            [[row_name(row)]
+             + [rate(row['summary'][name]) for name in names]
+             + ['%.2f' % ratio for ratio in row['ratios'].values()]
+             for row in rows])
+        lines += aims('Against ' + names[0], [
+            (row_name(row), ratio, PEER_AIM)
+            for row in rows for ratio in row['ratios'].values()])
+    return lines
+
+
+def scsi(result):
+    rows = result['rows']
+    lines = draw('scsi', 'Round trip of a SCSI command', 'median, µs',
+                 ['tgt', 'rsvd'],
+                 [(row['command'].replace('PERSISTENT RESERVE', 'PR'),
+                   [bar_of([round_['p50_usec'] for round_ in
+                            row['rounds'][name]])
+                    for name in ('tgt', 'rsvd')]) for row in rows])
+    lines += table(
+        ['command', 'tgt, per second', 'p50 µs', 'p99 µs',
+         'rsvd, per second', 'p50 µs', 'p99 µs', 'ratio'],
+        [[row['command']] + [text for name in ('tgt', 'rsvd') for text in (
+            rate(row['summary'][name]),
+            '%.1f' % row['summary'][name]['p50_usec'],
+            '%.1f' % row['summary'][name]['p99_usec'])]
+         + ['%.2f' % row['ratios']['rsvd/tgt']] for row in rows])
+    return lines + aims('Against tgt', [
+        (row['command'], row['ratios']['rsvd/tgt'], PEER_AIM)
+        for row in rows])
+
+
+def growth(result):
+    lines = []
+    for part in result['rows']:
+        rows = part['rows']
+        columns = list(next(iter(rows.values())))
+        # What is to stay flat; where that is not measured, the rates
+        shown = [c for c in columns if 'CPU' in c] or [
+            c for c in columns if 'IOPS' in c]
+        title = part['title'][0].upper() + part['title'][1:]
+        slug = re.sub('[^a-z]+', '-', title.split(',')[0].lower())
+        lines += ['### ' + title, '']
+        lines += draw('growth-' + slug, title.split(',')[0],
+                      'µs for one' if 'CPU' in shown[0] else 'IOPS', shown,
+                      [(label, [bar_of([round_[column] for round_ in
+                                        part['rounds'][label]])
+                                for column in shown]) for label in rows])
+        lines += table([''] + columns,
+                       [[label] + [number(row[column]) for column in columns]
+                        for label, row in rows.items()])
+    return lines
+
+
+def image_engine(result):
+    """The rows are as those of peers, or tables as those of growth."""
+    if result['rows'] and 'client' in result['rows'][0]:
+        return peers(result)
+    return growth(result)
+
+
+KINDS = {'datapath': datapath, 'peers': peers, 'scsi': scsi,
+         'growth': growth, 'vhdx': image_engine}
+
+
+def replace(text, kind, lines):
+    pattern = re.compile(r'(<!-- bench %s -->\n).*?(<!-- end -->)' % kind,
+                         re.DOTALL)
+    new, found = pattern.subn(
+        lambda match: match.group(1) + '\n' + '\n'.join(lines) + '\n'
+        + match.group(2), text)
+    if found != 1:
+        raise SystemExit('bench: %s has no place for %s'
+                         % (os.path.relpath(DOCUMENT), kind))
+    return re.sub('\n\n\n+', '\n\n', new)
+
+
+def write(directory):
+    with open(DOCUMENT) as file:
+        text = file.read()
+    for kind, lines_of in KINDS.items():
+        result = newest(directory, kind)
+        if result is None:
+            print('%s: nothing saved, left as it was' % kind)
+            continue
+        text = replace(text, kind, about(result) + lines_of(result))
+        print('%s: %s' % (kind, result['date']))
+    with open(DOCUMENT, 'w') as file:
+        file.write(text)
