@@ -57,7 +57,7 @@ NTSTATUS vhdx_open(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
  * Open the file of a parent, to be read only. Nobody may write it while the
  * result lives.
  *
- * @param[in]  mem_ctx  outlives the image; the result is a child of it
+ * @param[in]  mem_ctx  outlives the image, and the result goes with it
  * @param[in]  path     below the root that vhdx_parents.path is below: names
  *                      with '/' between them, none of them empty, "." or ".."
  */

@@ -446,7 +446,6 @@ static NTSTATUS parent_open(struct vhdx *image, TALLOC_CTX *mem_ctx,
 					  why != NULL ? why :
 					  nt_errstr(status));
 		TALLOC_FREE(why);
-		TALLOC_FREE(storage);
 		return status;
 	}
 	talloc_steal(image, image->parent);
@@ -455,7 +454,6 @@ static NTSTATUS parent_open(struct vhdx *image, TALLOC_CTX *mem_ctx,
 		*reason = talloc_asprintf(mem_ctx, "parent %s: %s",
 					  image->parent_path, rule);
 		TALLOC_FREE(image->parent);
-		TALLOC_FREE(storage);
 	}
 	return status;
 }
