@@ -58,6 +58,7 @@ struct rsvd_config {
 };
 
 struct rsvd_io;
+struct rsvd_parent;
 
 /*
  * Of an fsp that was opened with a SVHDX_OPEN_DEVICE_CONTEXT. Its VFS
@@ -70,6 +71,7 @@ struct rsvd_fsp {
 	uint64_t open_id;	/* in the disk's table of opens */
 	struct vhdx_storage storage;
 	struct vhdx *image;	/* NULL for a raw open */
+	struct rsvd_parent *parents;	/* files of a differencing image */
 	struct rsvd_open *open;	/* set last: READ and WRITE may come */
 	struct GUID initiator_id;
 	bool in_table;
@@ -319,5 +321,19 @@ NTSTATUS rsvd_fsctl(struct vfs_handle_struct *handle,
  * the rights of that handle.
  */
 void rsvd_storage_init(struct vhdx_storage *storage, struct rsvd_fsp *rf);
+
+/* vfs_rsvd_parent.c */
+
+/**
+ * A vhdx_open_parent_fn for an rsvd_fsp; the file is open until
+ * rsvd_parents_close().
+ */
+NTSTATUS rsvd_parent_open(TALLOC_CTX *mem_ctx, const char *path,
+			  void *private_data, struct vhdx_storage **storage);
+
+/**
+ * Close the files of the parents; the image is closed already.
+ */
+void rsvd_parents_close(struct rsvd_fsp *rf);
 
 #endif /* _VFS_RSVD_H_ */

@@ -110,6 +110,7 @@ static void rsvd_fsp_detach(struct rsvd_fsp *rf, bool file_is_open)
 		}
 	}
 	TALLOC_FREE(rf->image);
+	rsvd_parents_close(rf);
 
 	if (rf->in_table) {
 		status = rsvd_disk_remove_open(rf->disk, rf->open_id);
@@ -215,6 +216,11 @@ static NTSTATUS rsvd_open_image(struct rsvd_fsp *rf,
 	struct server_id self = rsvd_compat_self(rf->handle->conn);
 	uint8_t key_buf[RSVD_DISK_KEY_SIZE];
 	struct vhdx_shared *shared = NULL;
+	struct vhdx_parents parents = {
+		.path = rf->fsp->fsp_name->base_name,
+		.open = rsvd_parent_open,
+		.private_data = rf,
+	};
 	char *reason = NULL;
 	NTSTATUS status;
 
@@ -230,7 +236,13 @@ static NTSTATUS rsvd_open_image(struct rsvd_fsp *rf,
 	if (shared == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	status = vhdx_open(rf, &rf->storage, shared, flags, image, &reason);
+	status = vhdx_open_chain(rf,
+				 &rf->storage,
+				 shared,
+				 flags,
+				 &parents,
+				 image,
+				 &reason);
 	if (!NT_STATUS_IS_OK(status)) {
 		DBG_WARNING("%s is refused as a virtual disk: %s (%s)\n",
 			    fsp_str_dbg(rf->fsp),
@@ -260,7 +272,9 @@ static NTSTATUS rsvd_read_disk_id(struct rsvd_fsp *rf,
 		return status;
 	}
 	*disk_id = vhdx_geometry(image)->virtual_disk_id;
-	return vhdx_close(&image);
+	status = vhdx_close(&image);
+	rsvd_parents_close(rf);
+	return status;
 }
 
 static NTSTATUS rsvd_join_disk(struct rsvd_fsp *rf,
