@@ -362,6 +362,8 @@ def parse(arguments):
                         help='only show that it runs')
     parser.add_argument('--output', default=RESULTS, metavar='DIR',
                         help='for the JSON (default: build/bench)')
+    parser.add_argument('--document', metavar='FILE',
+                        help='for the report (default: docs/performance.md)')
     parser.add_argument('--directory', metavar='DIR',
                         help='where the files are made: what file system')
     parser.add_argument('--share-option', metavar='LINE', action='append',
@@ -399,17 +401,20 @@ def beside_smbd(options, arguments):
 
 def everything(options, arguments):
     """One after the other, each on a server and files of its own."""
-    common = ['--seconds=%g' % options.seconds] + [
-        argument for argument in arguments if argument != 'all']
+    common = [argument for argument in arguments if argument != 'all']
+    if not any(argument.startswith('--seconds') for argument in common):
+        common.append('--seconds=%g' % options.seconds)
     datapath_only = [
         '--security=' + ','.join(options.security), '--secure-depths='
         + ','.join(str(depth) for depth in options.secure_depths)]
     start = time.monotonic()
     for what in ('datapath', 'peers', 'scsi', 'growth'):
         print('\n%s' % what, flush=True)
-        subprocess.run([sys.executable, '-B', os.path.abspath(__file__), what]
-                       + (datapath_only if what == 'datapath' else [])
-                       + common, check=True)
+        done = subprocess.run(
+            [sys.executable, '-B', os.path.abspath(__file__), what]
+            + (datapath_only if what == 'datapath' else []) + common)
+        if done.returncode != 0:
+            sys.exit('bench: %s failed' % what)
     print('\nall in %.0f s' % (time.monotonic() - start))
 
 
@@ -419,7 +424,8 @@ def main(arguments):
         everything(options, arguments)
         return
     if options.what == 'report':
-        importlib.import_module('report').write(options.output)
+        report = importlib.import_module('report')
+        report.write(options.output, options.document or report.DOCUMENT)
         return
     if 'SMBD_PID' not in os.environ:
         beside_smbd(options, arguments)

@@ -6,9 +6,14 @@ import math
 
 COLOURS = ['#8c8c8c', '#2b6cb0', '#dd8a1f', '#3d8b4f', '#a0468c']
 
+SLOPE = 35
+SLOPE_COS = math.cos(math.radians(SLOPE))
+SLOPE_SIN = math.sin(math.radians(SLOPE))
+
 PLOT_HEIGHT = 220
-LEFT, TOP, BELOW = 70, 56, 96
+TOP, LEAST_LEFT = 56, 70
 BAR, GAP = 13, 16
+CHARACTER = 6.2     # about as wide as one is
 
 
 class Bar:
@@ -30,7 +35,9 @@ def tick_step(top):
 
 
 class Canvas:
-    def __init__(self, width, height):
+    def __init__(self, left, width, height):
+        self.left = left
+        self.right = width - GAP
         self.parts = [
             '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
             'viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">'
@@ -54,41 +61,50 @@ class Canvas:
         return '\n'.join(self.parts + ['</svg>', ''])
 
 
-def axis(canvas, width, top):
+def axis(canvas, top):
     step = tick_step(top)
     value = 0
     while value <= top:
         y = TOP + PLOT_HEIGHT * (1 - value / top)
-        canvas.line(LEFT, y, width - GAP, y, '#dddddd')
-        canvas.text(LEFT - 6, y + 4, '%g' % value, 'text-anchor="end"')
+        canvas.line(canvas.left, y, canvas.right, y, '#dddddd')
+        canvas.text(canvas.left - 6, y + 4, '%g' % value, 'text-anchor="end"')
         value += step
 
 
+def legend_width(name):
+    return 34 + CHARACTER * len(name)
+
+
 def legend(canvas, series):
-    x = LEFT
+    x = canvas.left
     for name, colour in zip(series, COLOURS):
         canvas.box(x, 28, 11, 11, colour)
         canvas.text(x + 16, 38, name)
-        x += 34 + 6.5 * len(name)
+        x += legend_width(name)
 
 
 def bars(title, unit, series, groups):
     """
     The text of an SVG. *groups* are (label, [Bar of each of *series*]).
     """
-    top = 1.05 * max(bar.most for _, group in groups for bar in group)
+    top = 1.05 * max(bar.most for _, group in groups for bar in group) or 1
     group_width = len(series) * BAR + GAP
-    width = max(LEFT + len(groups) * group_width + 2 * GAP,
-                LEFT + 8 * len(title + unit))
-    canvas = Canvas(width, TOP + PLOT_HEIGHT + BELOW)
-    canvas.text(LEFT, 18, '%s (%s)' % (title, unit), 'font-weight="bold"')
+    label_length = CHARACTER * max(len(label) for label, _ in groups)
+    # The labels stand askew, and end below their bars.
+    left = max(LEAST_LEFT, SLOPE_COS * label_length)
+    width = left + GAP + max(len(groups) * group_width,
+                             1.3 * CHARACTER * len(title + unit),
+                             sum(legend_width(name) for name in series))
+    canvas = Canvas(left, width,
+                    TOP + PLOT_HEIGHT + 24 + SLOPE_SIN * label_length)
+    canvas.text(left, 18, '%s (%s)' % (title, unit), 'font-weight="bold"')
     legend(canvas, series)
-    axis(canvas, width, top)
+    axis(canvas, top)
 
     def y_of(value):
         return TOP + PLOT_HEIGHT * (1 - value / top)
 
-    x = LEFT + GAP / 2
+    x = left + GAP / 2
     for label, group in groups:
         for bar, colour in zip(group, COLOURS):
             canvas.box(x, y_of(bar.median), BAR - 2,
@@ -97,8 +113,9 @@ def bars(title, unit, series, groups):
             canvas.line(middle, y_of(bar.most), middle, y_of(bar.least),
                         'black')
             x += BAR
-        canvas.text(x - group_width / 2, TOP + PLOT_HEIGHT + 12, label,
-                    'text-anchor="end" transform="rotate(-35 %.1f %d)"'
-                    % (x - group_width / 2, TOP + PLOT_HEIGHT + 12))
+        middle = x - len(series) * BAR / 2
+        canvas.text(middle, TOP + PLOT_HEIGHT + 12, label,
+                    'text-anchor="end" transform="rotate(-%d %.1f %d)"'
+                    % (SLOPE, middle, TOP + PLOT_HEIGHT + 12))
         x += GAP
     return canvas.svg()

@@ -4,6 +4,7 @@
 
 What stands there between <!-- bench KIND --> and <!-- end --> is replaced,
 and docs/performance/*.svg are drawn, from the JSON that the runs saved.
+Another document has its plots in a directory of the same name beside it.
 """
 
 import datetime
@@ -17,7 +18,6 @@ import bench
 import plot
 
 DOCUMENT = os.path.join(bench.TOP, 'docs/performance.md')
-PLOTS = os.path.join(bench.TOP, 'docs/performance')
 
 # What the data path is to reach of the plain file, and a peer of the other
 DATAPATH_AIM, PEER_AIM = 0.95, 1
@@ -35,11 +35,20 @@ def newest(directory, kind):
         return json.load(file)
 
 
-def draw(name, *arguments):
-    os.makedirs(PLOTS, exist_ok=True)
-    with open(os.path.join(PLOTS, name + '.svg'), 'w') as out:
-        out.write(plot.bars(*arguments))
-    return ['![%s](performance/%s.svg)' % (arguments[0], name), '']
+class Plots:
+    """A directory of SVGs beside the document."""
+
+    def __init__(self, document):
+        self.directory = os.path.splitext(document)[0]
+
+    def draw(self, name, *arguments):
+        """As plot.bars(); the lines that show it in the document."""
+        os.makedirs(self.directory, exist_ok=True)
+        path = os.path.join(self.directory, name + '.svg')
+        with open(path, 'w') as out:
+            out.write(plot.bars(*arguments))
+        return ['![%s](%s/%s.svg)' % (
+            arguments[0], os.path.basename(self.directory), name), '']
 
 
 def bar_of(values, unit=1):
@@ -96,21 +105,20 @@ def iops(results):
     return [result['iops'] for result in results]
 
 
-def datapath(result):
+def datapath(result, plots):
     names = result['targets']
     letters = sorted(names)
     lines = []
     for security in result['options']['security']:
         rows = [row for row in result['rows'] if row['security'] == security]
         lines += ['### ' + SECURITY[security].capitalize(), '']
-        lines += draw('datapath-' + security,
-                      'Data path, ' + SECURITY[security],
-                      'rate, the raw file is 1',
-                      [names[letter] for letter in letters],
-                      [(row_name(row),
-                        [bar_of(iops(row['rounds'][letter]),
-                                row['summary']['a']['iops'])
-                         for letter in letters]) for row in rows])
+        groups = [(row_name(row), [bar_of(iops(row['rounds'][letter]),
+                                          row['summary']['a']['iops'])
+                                   for letter in letters]) for row in rows]
+        lines += plots.draw('datapath-' + security,
+                            'Data path, ' + SECURITY[security],
+                            'rate, the raw file is 1',
+                            [names[letter] for letter in letters], groups)
         lines += table(
             ['workload, depth'] + ['%s: %s, IOPS' % (letter, names[letter])
                                    for letter in letters]
@@ -127,7 +135,7 @@ def datapath(result):
     return lines
 
 
-def peers(result):
+def peers(result, plots):
     lines = []
     clients = list(dict.fromkeys(row['client'] for row in result['rows']))
     for client in clients:
@@ -137,12 +145,12 @@ def peers(result):
         lines += ['### %s: %s' % (client, ' and '.join(names)), '']
         lines += ['Versions: ' + ', '.join(
             dict.fromkeys(rows[0]['versions'].values())) + '.', '']
-        lines += draw('peers-' + slug, client,
-                      'rate, %s is 1' % names[0], names,
-                      [(row_name(row),
-                        [bar_of(iops(row['rounds'][name]),
-                                row['summary'][names[0]]['iops'])
-                         for name in names]) for row in rows])
+        groups = [(row_name(row),
+                   [bar_of(iops(row['rounds'][name]),
+                           row['summary'][names[0]]['iops'])
+                    for name in names]) for row in rows]
+        lines += plots.draw('peers-' + slug, client,
+                            'rate, %s is 1' % names[0], names, groups)
         lines += table(
             ['workload, depth'] + [name + ', IOPS' for name in names]
             + ['ratio'],
@@ -156,18 +164,18 @@ def peers(result):
     return lines
 
 
-def scsi(result):
+def scsi(result, plots):
     rows = result['rows']
-    lines = draw('scsi', 'Round trip of a SCSI command', 'median, µs',
-                 ['tgt', 'rsvd'],
-                 [(row['command'].replace('PERSISTENT RESERVE', 'PR'),
-                   [bar_of([round_['p50_usec'] for round_ in
-                            row['rounds'][name]])
-                    for name in ('tgt', 'rsvd')]) for row in rows])
+    names = ['tgt', 'rsvd']
+    groups = [(row['command'].replace('PERSISTENT RESERVE', 'PR'),
+               [bar_of([one['p50_usec'] for one in row['rounds'][name]])
+                for name in names]) for row in rows]
+    lines = plots.draw('scsi', 'Round trip of a SCSI command', 'median, µs',
+                       names, groups)
     lines += table(
         ['command', 'tgt, per second', 'p50 µs', 'p99 µs',
          'rsvd, per second', 'p50 µs', 'p99 µs', 'ratio'],
-        [[row['command']] + [text for name in ('tgt', 'rsvd') for text in (
+        [[row['command']] + [text for name in names for text in (
             rate(row['summary'][name]),
             '%.1f' % row['summary'][name]['p50_usec'],
             '%.1f' % row['summary'][name]['p99_usec'])]
@@ -177,7 +185,7 @@ def scsi(result):
         for row in rows])
 
 
-def growth(result):
+def growth(result, plots):
     lines = []
     for part in result['rows']:
         rows = part['rows']
@@ -188,22 +196,23 @@ def growth(result):
         title = part['title'][0].upper() + part['title'][1:]
         slug = re.sub('[^a-z]+', '-', title.split(',')[0].lower())
         lines += ['### ' + title, '']
-        lines += draw('growth-' + slug, title.split(',')[0],
-                      'µs for one' if 'CPU' in shown[0] else 'IOPS', shown,
-                      [(label, [bar_of([round_[column] for round_ in
-                                        part['rounds'][label]])
-                                for column in shown]) for label in rows])
+        groups = [(label, [bar_of([one[column] for one in
+                                   part['rounds'][label]])
+                           for column in shown]) for label in rows]
+        lines += plots.draw('growth-' + slug, title.split(',')[0],
+                            'µs for one' if 'CPU' in shown[0] else 'IOPS',
+                            shown, groups)
         lines += table([''] + columns,
                        [[label] + [number(row[column]) for column in columns]
                         for label, row in rows.items()])
     return lines
 
 
-def image_engine(result):
+def image_engine(result, plots):
     """The rows are as those of peers, or tables as those of growth."""
     if result['rows'] and 'client' in result['rows'][0]:
-        return peers(result)
-    return growth(result)
+        return peers(result, plots)
+    return growth(result, plots)
 
 
 KINDS = {'datapath': datapath, 'peers': peers, 'scsi': scsi,
@@ -217,20 +226,20 @@ def replace(text, kind, lines):
         lambda match: match.group(1) + '\n' + '\n'.join(lines) + '\n'
         + match.group(2), text)
     if found != 1:
-        raise SystemExit('bench: %s has no place for %s'
-                         % (os.path.relpath(DOCUMENT), kind))
+        raise SystemExit('bench: the document has no place for ' + kind)
     return re.sub('\n\n\n+', '\n\n', new)
 
 
-def write(directory):
-    with open(DOCUMENT) as file:
+def write(directory, document):
+    with open(document) as file:
         text = file.read()
+    plots = Plots(document)
     for kind, lines_of in KINDS.items():
         result = newest(directory, kind)
         if result is None:
             print('%s: nothing saved, left as it was' % kind)
             continue
-        text = replace(text, kind, about(result) + lines_of(result))
+        text = replace(text, kind, about(result) + lines_of(result, plots))
         print('%s: %s' % (kind, result['date']))
-    with open(DOCUMENT, 'w') as file:
+    with open(document, 'w') as file:
         file.write(text)
