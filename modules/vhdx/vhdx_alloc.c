@@ -74,6 +74,10 @@
 #define MIN_GROWTH_BLOCKS 16
 #define MAX_GROWTH (4096 * VHDX_MIB)
 
+/* See batch_ahead(): from so many blocks on, at most so much */
+#define MIN_STREAM 4
+#define MAX_AHEAD (16 * VHDX_MIB)
+
 /* Blocks that are copied at the same time, and share a flush */
 #define MAX_COPIES 8
 
@@ -109,6 +113,7 @@ struct alloc_batch {
 	size_t max;
 	uint64_t next_free;
 	bool need_space;
+	bool has_taken;		/* a block has got a place */
 	bool need_copy;
 };
 
@@ -501,7 +506,39 @@ static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
 	PUSH_LE_U64(entry, 0, VHDX_BAT_ENTRY(VHDX_PAYLOAD_FULLY_PRESENT,
 					     place));
 	batch->dirty[slot] = true;
+	image->stream_length = (block == image->stream_next) ?
+			       image->stream_length + 1 : 1;
+	image->stream_next = block + 1;
+	batch->has_taken = true;
 	return NT_STATUS_OK;
+}
+
+/*
+ * Who fills one new block after the other gets the next ones with it, at most
+ * as many as there were: they are but holes, and one log entry serves them
+ * all. With an entry a block the log would be full, and wait for a flush of
+ * all that was written, before the disk is done with what the log was flushed
+ * for the last time.
+ */
+static void batch_ahead(struct vhdx *image, struct vhdx_state *state,
+			struct alloc_batch *batch, struct alloc_step *step)
+{
+	uint64_t num = MIN(image->stream_length,
+			   MAX_AHEAD / image->geometry.block_size);
+	uint64_t block = image->stream_next;
+	uint64_t end = MIN(block + num, image->num_blocks);
+
+	if (!batch->has_taken || image->stream_length < MIN_STREAM ||
+	    image->geometry.has_parent) {
+		return;
+	}
+	for (; block < end; block++) {
+		NTSTATUS status = batch_block(image, state, batch, step,
+					      block, false);
+		if (!NT_STATUS_IS_OK(status)) {
+			break;
+		}
+	}
 }
 
 /* Those that are in the BAT now have done their work. */
@@ -632,6 +669,9 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	batch->next_free = state->next_free;
 
 	status = batch_fill(image, state, batch, step, &want, &block);
+	if (NT_STATUS_IS_OK(status)) {
+		batch_ahead(image, state, batch, step);
+	}
 	if (!NT_STATUS_IS_OK(status) &&
 	    !NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
 		goto done;

@@ -118,6 +118,8 @@ struct vhdx {
 	char *parent_path;
 
 	struct vhdx_mark stable;	/* by the last flush of ours */
+	uint64_t stream_next;		/* behind the last block allocated */
+	uint64_t stream_length;		/* so many, one after the other */
 	struct vhdx_sync *sync;
 	struct vhdx_alloc_queue *alloc_queue;
 };
