@@ -497,7 +497,7 @@ static void range_choose(struct crash_life *life, bool is_write,
 	if (is_write && crash_chance(random, plan->fresh)) {
 		/* Few blocks of many, so that they are new for long */
 		block = life->next_block % plan->num_blocks;
-		life->next_block += 1;
+		life->next_block += MAX(plan->stride, 1);
 	}
 	start = (plan->first_block + block) * per_block;
 	switch (crash_random(random, 8)) {

@@ -27,6 +27,7 @@ struct crash_plan {
 	unsigned write, write_wait, zero, read, flush, flush_wait, reopen,
 		 kill, resize;
 	unsigned fresh;		/* percent of writes that go to a new block */
+	uint64_t stride;	/* from a new block to the next; 0: 1 */
 };
 
 /* From one power cut to the next */

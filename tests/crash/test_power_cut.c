@@ -68,6 +68,8 @@ static const struct crash_plan plans[] = {
 		.steps = 3000, .cuts = 400,
 		.write = 20, .write_wait = 40, .zero = 1, .read = 1,
 		.flush = 1, .flush_wait = 1, .kill = 0, .fresh = 95,
+		/* One log entry is not to serve many blocks. */
+		.stride = 7,
 	},
 	{
 		.name = "a log that wraps around while writers are killed",
@@ -76,6 +78,8 @@ static const struct crash_plan plans[] = {
 		.steps = 2500, .cuts = 400,
 		.write = 20, .write_wait = 40, .zero = 1, .read = 1,
 		.flush = 1, .flush_wait = 1, .kill = 1, .fresh = 95,
+		/* One log entry is not to serve many blocks. */
+		.stride = 7,
 	},
 	{
 		.name = "large blocks of 4 KiB sectors",
