@@ -16,6 +16,7 @@
 #include "replace.h"
 #include "source3/librsvd/librsvd.h"
 #include <pthread.h>
+#include <semaphore.h>
 
 struct rsvd_nbd_params {
 	struct librsvd_connect_params connect;
@@ -72,13 +73,16 @@ struct rsvd_nbd_request {
 	uint32_t count;
 	uint32_t flags;		/* NBDKIT_FLAG_* */
 
-	bool done;
 	int err;		/* an errno that NBD knows, or 0 */
 	/* From malloc(); the caller's to free. */
 	struct rsvd_nbd_extent *extents;
 	size_t num_extents;
 
-	pthread_cond_t cond;
+	/*
+	 * Of its own, for a condition variable needs a mutex, and that of the
+	 * session is what the thread that wakes this one holds.
+	 */
+	sem_t done;
 };
 
 /*

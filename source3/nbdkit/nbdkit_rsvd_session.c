@@ -90,18 +90,23 @@ static void session_wake(struct rsvd_nbd_session *s)
 void rsvd_nbd_execute(struct rsvd_nbd_request *request)
 {
 	struct rsvd_nbd_session *s = &session;
+	bool was_empty;
 
-	pthread_cond_init(&request->cond, NULL);
+	sem_init(&request->done, 0, 0);
 
 	pthread_mutex_lock(&s->mutex);
+	was_empty = (s->incoming == NULL);
 	DLIST_ADD_END(s->incoming, request);
-	session_wake(s);
-	while (!request->done) {
-		pthread_cond_wait(&request->cond, &s->mutex);
-	}
 	pthread_mutex_unlock(&s->mutex);
 
-	pthread_cond_destroy(&request->cond);
+	/* Whoever was first has woken it, and it takes all there is. */
+	if (was_empty) {
+		session_wake(s);
+	}
+	while (sem_wait(&request->done) == -1 && errno == EINTR) {
+		;
+	}
+	sem_destroy(&request->done);
 }
 
 const struct rsvd_nbd_geometry *rsvd_nbd_geometry(void)
@@ -115,17 +120,13 @@ const struct rsvd_nbd_geometry *rsvd_nbd_geometry(void)
 
 static void session_finish(struct rsvd_nbd_op *op, int err)
 {
-	struct rsvd_nbd_session *s = op->session;
 	struct rsvd_nbd_request *request = op->request;
 
 	TALLOC_FREE(op);
 
-	pthread_mutex_lock(&s->mutex);
 	request->err = err;
-	request->done = true;
 	/* After this the request is no more. */
-	pthread_cond_signal(&request->cond);
-	pthread_mutex_unlock(&s->mutex);
+	sem_post(&request->done);
 }
 
 static void session_expired(struct tevent_context *ev, struct tevent_timer *te,
