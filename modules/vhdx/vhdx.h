@@ -303,4 +303,29 @@ NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		     struct vhdx_shared *shared,
 		     struct vhdx_repair_report **report);
 
+struct vhdx_compact_report {
+	uint64_t num_dropped;	/* blocks of zeros */
+	uint64_t num_moved;
+	uint64_t old_size;	/* of the file */
+	uint64_t new_size;
+	bool stopped;
+};
+
+/**
+ * Make the file of an image as small as it can be: blocks of zeros leave it,
+ * those at its end move into holes. A fixed disk keeps its blocks.
+ *
+ * @param[in]  storage   nobody else may have it open; not a differencing
+ *                       image
+ * @param[in]  progress  called often; false: leave it at that, in order. May
+ *                       be NULL
+ * @param[out] report    also set when it fails
+ * @param[out] reason    as vhdx_open()
+ */
+NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		      bool (*progress)(uint64_t done, uint64_t total,
+				       void *private_data),
+		      void *private_data, struct vhdx_compact_report *report,
+		      char **reason);
+
 #endif /* _VHDX_H_ */

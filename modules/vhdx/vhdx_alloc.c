@@ -249,7 +249,9 @@ static NTSTATUS header_step(struct vhdx *image, struct vhdx_state *state,
 	switch (state->header_step) {
 	case VHDX_HEADER_OLD:
 		state->file_write_guid = GUID_random();
-		state->data_write_guid = GUID_random();
+		if (!image->same_data) {
+			state->data_write_guid = GUID_random();
+		}
 		status = vhdx_header_write(image, state);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;

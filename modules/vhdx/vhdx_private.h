@@ -108,6 +108,11 @@ struct vhdx {
 	int seqnum;
 	bool session_ready;		/* the headers allow data writes */
 	/*
+	 * What the disk reads as stays the same, and so the DataWriteGuid has
+	 * to: children go by it (MS-VHDX 2.2.2).
+	 */
+	bool same_data;
+	/*
 	 * We failed between writing a log entry and storing the record: the
 	 * entry at the head may be ours, see vhdx_log_recover().
 	 */
@@ -219,6 +224,12 @@ struct vhdx_space *vhdx_space_new(TALLOC_CTX *mem_ctx, uint64_t base,
 /* False if somebody has a part of it already; it is taken in any case. */
 bool vhdx_space_take(struct vhdx_space *space, uint64_t offset,
 		     uint64_t length);
+/*
+ * The first hole of so many bytes; goes on where the last call has ended, so
+ * what is behind a hole that was too small is not looked at again.
+ */
+bool vhdx_space_find(struct vhdx_space *space, uint64_t length,
+		     uint64_t *offset);
 /* Bytes that nobody took */
 uint64_t vhdx_space_free(const struct vhdx_space *space);
 

@@ -14,6 +14,7 @@ struct vhdx_space {
 	uint64_t first;		/* in MiB, as all here */
 	uint64_t num;
 	uint8_t *bits;
+	uint64_t next;		/* vhdx_space_find() goes on there */
 };
 
 struct vhdx_space *vhdx_space_new(TALLOC_CTX *mem_ctx, uint64_t base,
@@ -68,4 +69,24 @@ uint64_t vhdx_space_free(const struct vhdx_space *space)
 		num_free += (space->bits[n / 8] >> (n % 8) & 1) ? 0 : 1;
 	}
 	return num_free * VHDX_MIB;
+}
+
+bool vhdx_space_find(struct vhdx_space *space, uint64_t length,
+		     uint64_t *offset)
+{
+	uint64_t want = length / VHDX_MIB;
+	uint64_t run = 0;
+	uint64_t n;
+
+	for (n = space->next; n < space->num && run < want; n++) {
+		bool taken = (space->bits[n / 8] >> (n % 8) & 1) != 0;
+
+		run = taken ? 0 : run + 1;
+	}
+	space->next = n - run;
+	if (run < want) {
+		return false;
+	}
+	*offset = (space->first + n - want) * VHDX_MIB;
+	return true;
 }

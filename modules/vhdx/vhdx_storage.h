@@ -85,6 +85,9 @@ int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
  */
 int vhdx_storage_posix_exclusive(struct vhdx_storage *storage);
 
+/** Does somebody wait for that to end? */
+bool vhdx_storage_posix_is_wanted(struct vhdx_storage *storage);
+
 /**
  * vhdx_storage_posix_open() of a file below a directory: no name of the path
  * may be a symbolic link, so nothing outside of the directory is ever opened.

@@ -31,6 +31,7 @@ struct posix_storage {
 	struct pthreadpool_tevent *pool;
 	unsigned slow_calls;	/* so many more are for threads */
 	int fd;
+	bool is_exclusive;
 };
 
 static ssize_t posix_pread(void *private_data, void *buf, size_t length,
@@ -451,10 +452,26 @@ int vhdx_storage_posix_exclusive(struct vhdx_storage *storage)
 
 	/* Told when somebody wants it, but not by a signal that kills. */
 	fcntl(posix->fd, F_SETSIG, SIGURG);
-	if (fcntl(posix->fd, F_SETLEASE, F_WRLCK) == -1 && errno != EINVAL &&
-	    errno != EOPNOTSUPP && errno != ENOSYS) {
+	if (fcntl(posix->fd, F_SETLEASE, F_WRLCK) == 0) {
+		posix->is_exclusive = true;
+		return 0;
+	}
+	if (errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) {
 		return errno;
 	}
 #endif
 	return 0;
+}
+
+bool vhdx_storage_posix_is_wanted(struct vhdx_storage *storage)
+{
+#ifdef F_GETLEASE
+	struct posix_storage *posix = storage->private_data;
+
+	/* What the lease is going to be, or nothing where there are none */
+	return posix->is_exclusive &&
+	       fcntl(posix->fd, F_GETLEASE) != F_WRLCK;
+#else
+	return false;
+#endif
 }

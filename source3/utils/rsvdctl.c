@@ -23,6 +23,7 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_check,
 	&rsvdctl_map,
 	&rsvdctl_resize,
+	&rsvdctl_compact,
 	&rsvdctl_read,
 	&rsvdctl_write,
 	&rsvdctl_scsi,

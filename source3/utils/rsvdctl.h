@@ -51,6 +51,7 @@ extern struct rsvdctl_command rsvdctl_reservations;
 extern struct rsvdctl_command rsvdctl_bench;
 extern struct rsvdctl_command rsvdctl_map;
 extern struct rsvdctl_command rsvdctl_resize;
+extern struct rsvdctl_command rsvdctl_compact;
 extern struct rsvdctl_command rsvdctl_convert;
 extern struct rsvdctl_command rsvdctl_status;
 extern struct rsvdctl_command rsvdctl_forget;
@@ -161,6 +162,15 @@ struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
  */
 
 int rsvdctl_local_info(struct rsvdctl *ctl, const char *path);
+
+/**
+ * Open the file of an image, and if it is to be written to, alone.
+ *
+ * @return NULL when that failed; the error has been printed
+ */
+struct vhdx_storage;
+struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
+					   const char *path, bool writable);
 
 /**
  * vhdx_resize() of a local image that nobody else uses, which gives back what

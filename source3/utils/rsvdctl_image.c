@@ -223,9 +223,8 @@ struct rsvdctl_local {
  * A file to be written to must be nobody else's meanwhile, or smbd and we
  * would each go by what the other changes.
  */
-static struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
-						  const char *path,
-						  bool writable)
+struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
+					   const char *path, bool writable)
 {
 	struct vhdx_storage *storage = NULL;
 	int err;

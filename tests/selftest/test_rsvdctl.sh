@@ -275,6 +275,28 @@ disk_that_is_attached_is_resized()
 	test $status -eq 0 && "$rsvdctl" check "$LOCAL_PATH/resized.vhdx"
 }
 
+compacted_file_is_smaller_and_has_the_same_data()
+{
+	"$rsvdctl" create --size=64M --block-size=1M "$tmp/compact.vhdx" &&
+	head -c 4M /dev/zero >"$tmp/zeros" &&
+	"$rsvdctl" write --input="$tmp/data" --offset=20M \
+		"$tmp/compact.vhdx" &&
+	"$rsvdctl" write --input="$tmp/zeros" --offset=30M \
+		"$tmp/compact.vhdx" &&
+	"$rsvdctl" write --input="$tmp/data" --offset=10M \
+		"$tmp/compact.vhdx" &&
+	size=$(stat -c %s "$tmp/compact.vhdx") &&
+	"$rsvdctl" compact "$tmp/compact.vhdx" >"$tmp/text" &&
+	grep ': 4 blocks dropped, 1 moved, ' "$tmp/text" &&
+	test "$(stat -c %s "$tmp/compact.vhdx")" -eq $((size - 4194304)) &&
+	exits_with 0 "$rsvdctl" check "$tmp/compact.vhdx" &&
+	qemu-img check -f vhdx "$tmp/compact.vhdx" &&
+	"$rsvdctl" read --offset=10M --length=1M "$tmp/compact.vhdx" |
+		cmp - "$tmp/data" &&
+	"$rsvdctl" read --offset=20M --length=1M "$tmp/compact.vhdx" |
+		cmp - "$tmp/data"
+}
+
 image_in_use_is_not_written_to()
 {
 	cp "$image" "$tmp/used.vhdx" &&
@@ -641,6 +663,8 @@ check "repair says what it did" repair_says_what_it_did
 check "a resized file keeps its data" resized_file_keeps_its_data
 check "what is discarded leaves the file" what_is_discarded_leaves_the_file
 check "a disk that is attached is resized" disk_that_is_attached_is_resized
+check "a compacted file is smaller and has the same data" \
+	compacted_file_is_smaller_and_has_the_same_data
 check "an image in use is not written to" image_in_use_is_not_written_to
 check "map of a disk leaves no data out" map_of_a_disk_leaves_no_data_out
 check "what is attached is not written as a file" \
