@@ -20,9 +20,13 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-/* Of one attempt, and between two. */
 #define RSVD_NBD_CONNECT_TIMEOUT_SEC 10
-#define RSVD_NBD_RETRY_MSEC 200
+
+/* Between two attempts, twice as long each time */
+#define RSVD_NBD_RETRY_MSEC 100
+#define RSVD_NBD_MAX_RETRY_MSEC 2000
+/* After a wrong password: more of these lock the account. */
+#define RSVD_NBD_LOGON_RETRY_MSEC 30000
 
 struct rsvd_nbd_op;
 
@@ -55,6 +59,7 @@ struct rsvd_nbd_session {
 	struct rsvd_nbd_op *running;
 	struct rsvd_nbd_op *held;
 	struct tevent_timer *retry;
+	unsigned int retry_msec;	/* 0: the next is the first */
 };
 
 /* A request, on the session's side. */
@@ -269,12 +274,26 @@ static void session_retry(struct tevent_context *ev, struct tevent_timer *te,
 	session_attach(s);
 }
 
+static unsigned int session_retry_msec(struct rsvd_nbd_session *s,
+				       NTSTATUS status)
+{
+	if (NT_STATUS_EQUAL(status, NT_STATUS_LOGON_FAILURE) ||
+	    NT_STATUS_EQUAL(status, NT_STATUS_ACCESS_DENIED) ||
+	    NT_STATUS_EQUAL(status, NT_STATUS_ACCOUNT_LOCKED_OUT)) {
+		return RSVD_NBD_LOGON_RETRY_MSEC;
+	}
+	s->retry_msec = MIN(MAX(s->retry_msec * 2, RSVD_NBD_RETRY_MSEC),
+			    RSVD_NBD_MAX_RETRY_MSEC);
+	return s->retry_msec;
+}
+
 static void session_attach_failed(struct session_attach_state *state,
 				  NTSTATUS status, const char *what)
 {
 	struct rsvd_nbd_session *s = state->session;
 	const struct librsvd_connect_params *c = &s->params.connect;
 	char *text = librsvd_status_string(state, status);
+	unsigned int msec;
 
 	s->attaching = false;
 	if (!s->decided) {
@@ -288,9 +307,10 @@ static void session_attach_failed(struct session_attach_state *state,
 		     s->params.path, text);
 	TALLOC_FREE(state);
 
+	msec = session_retry_msec(s, status);
 	s->retry = tevent_add_timer(
 		s->ev, s->ev,
-		tevent_timeval_current_ofs(0, RSVD_NBD_RETRY_MSEC * 1000),
+		tevent_timeval_current_ofs(msec / 1000, msec % 1000 * 1000),
 		session_retry, s);
 	if (s->retry == NULL) {
 		abort();
@@ -428,6 +448,7 @@ static void session_attach_probed(struct tevent_req *subreq)
 	s->disk = state->disk;
 	s->attached = true;
 	s->attaching = false;
+	s->retry_msec = 0;
 	TALLOC_FREE(state);
 
 	if (!s->decided) {
