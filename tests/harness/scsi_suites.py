@@ -37,7 +37,7 @@ def suite_results(output):
         skipped = re.search(r'SKIPPED\](.*)', said)
         yield Result('%s.%s' % (suite, match.group(2)),
                      # It prints [FAILED] where a refusal may be right, too.
-                     bool(re.search(r'passed\s*$', said)),
+                     bool(re.search(r'^passed\b', said, re.MULTILINE)),
                      skipped.group(1).strip() if skipped else '', said)
 
 
@@ -60,11 +60,11 @@ def documented_skips():
 def skips(results):
     """The same, of a run."""
     counts = collections.Counter()
+    documented = sorted(documented_skips(), key=len, reverse=True)
     for result in results:
         if result.skipped:
-            words = [words for words in documented_skips()
-                     if words in result.skipped]
-            counts[words[0] if len(words) == 1 else result.skipped] += 1
+            counts[next((words for words in documented
+                         if words in result.skipped), result.skipped)] += 1
     return dict(counts)
 
 
