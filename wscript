@@ -15,6 +15,7 @@ Everything is found by where it is, so that a new file needs no line here:
   tests/unit/test_*.c             one cmocka program a file
   tests/{selftest,bench,...}/*.c  one program a file, with librsvd
   tests/crash/test_*.c            one program a file, with crash_*.c
+  tests/crash/*.c                 other than these: with librsvd
   tests/fuzz/fuzz_*.c             one libFuzzer target a file (--fuzz)
 
 Samba's headers come from its configured source tree, its libraries are those
@@ -365,9 +366,13 @@ def build_programs(bld, engine):
                 ['librsvd', 'cmocka'] + engine
                 + (['libiscsi'] if directory == 'bench' else []))
     helpers = sources(bld, 'tests/crash/crash_*.c')
-    for source in sources(bld, 'tests/crash/test_*.c'):
-        build_program(bld, helpers + [source], 'tests/crash/'
-                      + os.path.splitext(source.name)[0], engine)
+    for source in sources(bld, 'tests/crash/*.c'):
+        name = os.path.splitext(source.name)[0]
+        if name.startswith('test_'):
+            build_program(bld, helpers + [source], 'tests/crash/' + name,
+                          engine)
+        elif source not in helpers:
+            build_program(bld, [source], 'tests/crash/' + name, ['librsvd'])
 
 
 def build_fuzz(bld, engine, uses):
