@@ -352,7 +352,8 @@ def zeroing_and_trimming_send_no_data():
             bytes(2 * BLOCK) + b'x' * BLOCK)
         assert os.stat(image).st_blocks * 512 <= space - 2 * BLOCK
         h.shutdown()
-    assert allocated(image) == [[0, 4 * BLOCK]], allocated(image)
+    # Behind what was written there may be blocks that were allocated ahead.
+    assert allocated(image)[-1][1] <= 8 * BLOCK, allocated(image)
     assert contents(image)[4 * BLOCK:] == bytes(SIZE - 4 * BLOCK)
 
 
