@@ -133,10 +133,17 @@ static void load_print(json_t *object)
 static void load_count(struct load *load, const struct load_slot *slot,
 		       const struct timespec *now)
 {
-	if (load->max_operations == 0 &&
-	    (load_seconds(&load->start, now) < 0 ||
-	     load_seconds(&load->end, now) >= 0)) {
-		return;
+	if (load->max_operations == 0) {
+		if (load_seconds(&load->start, now) < 0) {
+			return;
+		}
+		if (load_seconds(&load->end, now) >= 0) {
+			if (load->num_latencies > 0) {
+				return;
+			}
+			/* One at least, which took that long. */
+			load->end = *now;
+		}
 	}
 	if (load->num_latencies == talloc_array_length(load->latency_usec)) {
 		load->latency_usec = talloc_realloc(
@@ -661,7 +668,7 @@ int main(int argc, const char *argv[])
 	if (options.registrants > 0) {
 		load_unregister(load->disk);
 	}
-	while (read(STDIN_FILENO, &c, 1) > 0) {
+	while (ret == 0 && read(STDIN_FILENO, &c, 1) > 0) {
 		/* The caller is not done yet. */
 	}
 done:
