@@ -201,7 +201,7 @@ def measure(options, workload, depth, security):
                     '--read-percent=%d' % read_percent,
                     '--queue-depth=%d' % depth,
                     '--seconds=%g' % options.seconds,
-                    '--ramp=%g' % min(0.2, options.seconds),
+                    '--ramp=%g' % options.ramp,
                     '--seed=%d' % number]))
     return results
 
@@ -344,7 +344,7 @@ def parse(arguments):
                              'scsi: commands, against tgt')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float,
-                        help='of each run (default: 1; all: 0.3)')
+                        help='of each run (default: 1; all: 0.25)')
     parser.add_argument('--size', default='512M', metavar='N[MG]',
                         help='of the disks (default: 512M)')
     parser.add_argument('--depths', default=[1, 8, 32], metavar='N,...',
@@ -372,7 +372,7 @@ def parse(arguments):
                         default=[], help='as for ./waf selftest')
     options = parser.parse_args(arguments)
     every = options.what == 'all'
-    options.seconds = options.seconds or (0.3 if every else 1)
+    options.seconds = options.seconds or (0.25 if every else 1)
     options.security = options.security or (
         list(SECURITY) if every else ['neither'])
     if options.secure_depths is None:
@@ -384,6 +384,8 @@ def parse(arguments):
         options.rounds, options.seconds = 1, 0.05
         options.size, options.depths = '16M', [8]
         options.secure_depths = [8]
+    # What goes before each run, and does not count
+    options.ramp = min(0.2, options.seconds / 2)
     return options
 
 

@@ -62,7 +62,7 @@ def together(options, name, read_percent, depth, number):
 
 def alone(options, name, read_percent, depth, *more):
     result = bench.load(arguments_of(options, name, read_percent, depth,
-                                     *more))
+                                     '--ramp=%g' % options.ramp, *more))
     return {
         'iops': result['iops'],
         'server_cpu_usec': 1e6 * result['server_cpu_seconds']

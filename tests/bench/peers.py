@@ -108,7 +108,8 @@ def fio(options, uri, workload, depth, _):
     done = subprocess.run(
         ['fio', '--name=peers', '--ioengine=nbd', '--uri=' + uri,
          '--rw=' + workload.pattern, '--bs=%d' % workload.block_size,
-         '--iodepth=%d' % depth, '--time_based', '--ramp_time=200ms',
+         '--iodepth=%d' % depth, '--time_based',
+         '--ramp_time=%dms' % (options.ramp * 1000),
          '--runtime=%dms' % (options.seconds * 1000),
          '--output-format=json'], stdout=subprocess.PIPE, check=True,
         text=True)

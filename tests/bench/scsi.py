@@ -28,7 +28,7 @@ def roundtrip(options, command, disk):
     done = subprocess.run(
         [os.path.join(os.environ['BUILD'], 'tests/bench/roundtrip'),
          '--command=' + command, '--seconds=%g' % options.seconds,
-         '--ramp=%g' % min(0.2, options.seconds), disk],
+         '--ramp=%g' % options.ramp, disk],
         stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout)
 
