@@ -16,7 +16,7 @@ best from the worst round, in percent of the median. CPU is user and system
 time of the smbd that serves the connection, for one operation.
 
 ./waf bench all does this and everything else: with the defaults, on a machine
-that does nothing else, in some eight minutes. ./waf bench report puts what the
+that does nothing else, in some quarter of an hour. ./waf bench report puts what the
 last runs have saved into docs/performance.md and its plots.
 """
 
@@ -338,10 +338,11 @@ def parse(arguments):
                                      RawDescriptionHelpFormatter)
     parser.add_argument('what', nargs='?', default='datapath',
                         choices=['datapath', 'growth', 'peers', 'scsi',
-                                 'all', 'report'],
+                                 'vhdx', 'all', 'report'],
                         help='growth: with more initiators, registrants, '
                              'larger disks; peers: against qemu-nbd and tgt; '
-                             'scsi: commands, against tgt')
+                             'scsi: commands, against tgt; vhdx (or --vhdx): '
+                             'the image engine, against qemu')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float,
                         help='of each run (default: 1; all: 0.25)')
@@ -410,7 +411,7 @@ def everything(options, arguments):
         '--security=' + ','.join(options.security), '--secure-depths='
         + ','.join(str(depth) for depth in options.secure_depths)]
     start = time.monotonic()
-    for what in ('datapath', 'peers', 'scsi', 'growth'):
+    for what in ('datapath', 'peers', 'scsi', 'growth', 'vhdx'):
         print('\n%s' % what, flush=True)
         done = subprocess.run(
             [sys.executable, '-B', os.path.abspath(__file__), what]
@@ -421,6 +422,7 @@ def everything(options, arguments):
 
 
 def main(arguments):
+    arguments = ['vhdx' if a == '--vhdx' else a for a in arguments]
     options = parse(arguments)
     if options.what == 'all':
         everything(options, arguments)

@@ -119,9 +119,9 @@ def fio(options, uri, workload, depth, _):
     return {'iops': side['iops'], 'bytes_per_second': side['bw_bytes']}
 
 
-def qemu_img_count(workload, depth, uri, count):
+def qemu_img_count(workload, depth, uri, count, image_format='raw'):
     """Do so many, and tell how many a second that were."""
-    command = ['qemu-img', 'bench', '-f', 'raw', '-c', str(count),
+    command = ['qemu-img', 'bench', '-f', image_format, '-c', str(count),
                '-d', str(depth), '-s', str(workload.block_size),
                '-S', str(workload.step)]
     if workload.is_write():

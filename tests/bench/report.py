@@ -22,6 +22,9 @@ DOCUMENT = os.path.join(bench.TOP, 'docs/performance.md')
 # What the data path is to reach of the plain file, and a peer of the other
 DATAPATH_AIM, PEER_AIM = 0.95, 1
 
+# The image engine: a block that is new, of raw and of qemu
+FIRST_WRITE_AIM, FIRST_WRITE_QEMU_AIM = 0.8, 5
+
 SECURITY = {'neither': 'neither signed nor encrypted',
             'signed': 'signed', 'encrypted': 'encrypted'}
 
@@ -209,10 +212,30 @@ def growth(result, plots):
 
 
 def image_engine(result, plots):
-    """The rows are as those of peers, or tables as those of growth."""
-    if result['rows'] and 'client' in result['rows'][0]:
-        return peers(result, plots)
-    return growth(result, plots)
+    rows = result['rows']
+    names = list(rows[0]['summary'])
+    ratios = list(rows[0]['ratios'])
+    groups = [(row_name(row), [bar_of(iops(row['rounds'][name]),
+                                      row['summary'][names[0]]['iops'])
+                               for name in names]) for row in rows]
+    lines = ['Version: ' + rows[0]['version'] + '.', '']
+    lines += plots.draw('vhdx', 'The image engine', 'rate, raw is 1', names,
+                        groups)
+    lines += table(
+        ['workload, depth'] + [name + ', IOPS' for name in names] + ratios,
+        [[row_name(row)] + [rate(row['summary'][name]) for name in names]
+         + ['%.2f' % row['ratios'][ratio] for ratio in ratios]
+         for row in rows])
+    for first, what in ((False, 'Rewrites and reads, against raw'),
+                        (True, 'First writes, against raw')):
+        lines += aims(what, [
+            (row_name(row), row['ratios'][ratios[0]],
+             FIRST_WRITE_AIM if first else DATAPATH_AIM)
+            for row in rows if row['is_first'] == first])
+    return lines + aims('First writes to a dynamic disk, against qemu', [
+        (row_name(row), row['ratios'][ratios[2]], FIRST_WRITE_QEMU_AIM)
+        for row in rows
+        if row['is_first'] and row['workload'].startswith('dynamic')])
 
 
 KINDS = {'datapath': datapath, 'peers': peers, 'scsi': scsi,
