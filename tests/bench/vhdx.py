@@ -29,7 +29,9 @@ KIB, MIB = 1024, 1024 * 1024
 NAMES = ['raw', 'vfs_rsvd', 'qemu raw', 'qemu']
 RATIOS = [('vfs_rsvd', 'raw'), ('qemu', 'qemu raw'), ('vfs_rsvd', 'qemu')]
 DEPTHS = [1, 16]
-FIRST_WRITES = 4096
+
+# So many blocks has a new image, and so much is written to it at most.
+NEW_BLOCKS, NEW_BYTES = 65536, 512 * MIB
 
 # Than the runs of others: the first write has to wait for flushes of headers
 # and log, which are not to count for much.
@@ -85,9 +87,9 @@ def once(options, name, kind, workload, depth, is_first, last):
 
     def rate_of(count):
         if is_first:
-            count = min(count, FIRST_WRITES)
+            count = min(count, NEW_BLOCKS, NEW_BYTES // workload.block_size)
             new = os.path.join(directory, 'engine-new')
-            create(new, kind, FIRST_WRITES * MIB)
+            create(new, kind, NEW_BLOCKS * MIB)
             rate = run(new, kind, workload, depth, count)
             os.remove(new)
             return rate
