@@ -4,7 +4,9 @@
  * "Virtual Hard Disk Image Format Specification", version 1.0: all numbers are
  * big endian. Not read by libvhdi: where a byte of the bitmap of a
  * differencing image has only some of its bits set, version 20210425 takes
- * sectors of the parent for sectors of the child.
+ * what follows them in that byte for sectors of the child, and reads zeros
+ * in place of what the parent has. A chain ends in a dynamic or fixed image,
+ * so that leaving those to it would save nothing here.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -23,11 +25,14 @@
 
 #define VHD_UNUSED 0xFFFFFFFF
 
+/* What a VHDX has room for. */
+#define VHD_MAX_SIZE (64ULL << 40)
+
 /* The table of the largest VHD has four million entries of 512 KiB. */
 #define VHD_MAX_BLOCKS (8 * 1024 * 1024)
 #define VHD_MAX_BLOCK_SIZE (256 * 1024 * 1024)
 
-/* A chain longer than this is a ring. */
+/* Each has a file and a table open. */
 #define VHD_MAX_PARENTS 64
 
 struct vhd {
@@ -45,6 +50,7 @@ struct vhd {
 	/* of a differencing one */
 	uint8_t parent_id[16];
 	struct vhd *parent;
+	const struct vhd *child;
 	/* The bitmap of the block that was last looked at. */
 	uint8_t *bitmap;
 	uint32_t bitmap_block;
@@ -130,7 +136,8 @@ static bool vhd_load_footer(struct vhd *vhd, uint64_t *header_offset)
 	if (vhd->type < VHD_TYPE_FIXED || vhd->type > VHD_TYPE_DIFFERENCING) {
 		return vhd_broken(vhd, "it is of an unknown type");
 	}
-	if (vhd->size == 0 || vhd->size % VHD_SECTOR != 0 ||
+	if (vhd->size == 0 || vhd->size > VHD_MAX_SIZE ||
+	    vhd->size % VHD_SECTOR != 0 ||
 	    (vhd->type == VHD_TYPE_FIXED &&
 	     vhd->size > (uint64_t)end - VHD_FOOTER_SIZE)) {
 		return vhd_broken(vhd, "its size is not possible");
@@ -236,35 +243,48 @@ static int vhd_destructor(struct vhd *vhd)
 }
 
 static struct vhd *vhd_open(struct rsvdctl *ctl, TALLOC_CTX *mem_ctx,
-			    const char *path, unsigned int depth);
+			    const char *path, const struct vhd *child);
 
-static bool vhd_open_parent(struct vhd *vhd, unsigned int depth,
+static bool vhd_open_parent(struct vhd *vhd,
 			    const uint8_t header[VHD_HEADER_SIZE])
 {
+	const struct vhd *child = NULL;
+	unsigned int depth = 0;
 	char *path = NULL;
 
-	if (depth >= VHD_MAX_PARENTS) {
+	for (child = vhd; child != NULL; child = child->child) {
+		if (memcmp(child->id, vhd->parent_id, sizeof(vhd->id)) == 0) {
+			return vhd_broken(vhd, "it is its own parent");
+		}
+		depth += 1;
+	}
+	if (depth > VHD_MAX_PARENTS) {
 		return vhd_broken(vhd, "it has too many parents");
 	}
 	path = vhd_parent_path(vhd, header);
 	if (path == NULL) {
 		return false;
 	}
-	vhd->parent = vhd_open(vhd->ctl, vhd, path, depth + 1);
-	if (vhd->parent == NULL) {
-		return false;
+	vhd->parent = vhd_open(vhd->ctl, vhd, path, vhd);
+	return vhd->parent != NULL;
+}
+
+/* Read together two that do not belong together are nobody's data. */
+static bool vhd_is_parent(struct vhd *vhd)
+{
+	const struct vhd *child = vhd->child;
+
+	if (child == NULL ||
+	    memcmp(vhd->id, child->parent_id, sizeof(vhd->id)) == 0) {
+		return true;
 	}
-	if (memcmp(vhd->parent->id, vhd->parent_id, sizeof(vhd->id)) != 0) {
-		/* Read together they are nobody's data. */
-		rsvdctl_error(vhd->ctl, "%s is not the parent that %s was "
-			      "made of", path, vhd->path);
-		return false;
-	}
-	return true;
+	rsvdctl_error(vhd->ctl, "%s is not the parent that %s was made of",
+		      vhd->path, child->path);
+	return false;
 }
 
 static struct vhd *vhd_open(struct rsvdctl *ctl, TALLOC_CTX *mem_ctx,
-			    const char *path, unsigned int depth)
+			    const char *path, const struct vhd *child)
 {
 	struct vhd *vhd = talloc_zero(mem_ctx, struct vhd);
 	uint8_t header[VHD_HEADER_SIZE];
@@ -277,6 +297,7 @@ static struct vhd *vhd_open(struct rsvdctl *ctl, TALLOC_CTX *mem_ctx,
 	}
 	vhd->ctl = ctl;
 	vhd->path = path;
+	vhd->child = child;
 	vhd->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (vhd->fd == -1) {
 		rsvdctl_error(ctl, "cannot open %s: %s", path,
@@ -286,12 +307,13 @@ static struct vhd *vhd_open(struct rsvdctl *ctl, TALLOC_CTX *mem_ctx,
 	}
 	talloc_set_destructor(vhd, vhd_destructor);
 
-	ok = vhd_load_footer(vhd, &header_offset);
+	/* In this order: what is no parent is not followed any further. */
+	ok = vhd_load_footer(vhd, &header_offset) && vhd_is_parent(vhd);
 	if (ok && vhd->type != VHD_TYPE_FIXED) {
 		ok = vhd_load_header(vhd, header_offset, header);
 	}
 	if (ok && vhd->type == VHD_TYPE_DIFFERENCING) {
-		ok = vhd_open_parent(vhd, depth, header);
+		ok = vhd_open_parent(vhd, header);
 	}
 	if (!ok) {
 		TALLOC_FREE(vhd);
@@ -440,7 +462,7 @@ static bool vhd_source_run(struct rsvdctl_source *source, uint64_t offset,
 
 bool rsvdctl_vhd_open(struct rsvdctl_source *source)
 {
-	struct vhd *vhd = vhd_open(source->ctl, source, source->name, 0);
+	struct vhd *vhd = vhd_open(source->ctl, source, source->name, NULL);
 
 	if (vhd == NULL) {
 		return false;

@@ -292,6 +292,50 @@ def a_vhdx_whose_parent_was_written_to_is_refused():
           path('none.vhdx'))
 
 
+def change_vhd(name, in_footer=None, in_header=None):
+    """Put bytes into the footer, its copy, and the header of a VHD."""
+    with open(path(name), 'r+b') as f:
+        f.seek(0)
+        footer, header = bytearray(f.read(512)), bytearray(f.read(1024))
+        for offset, value in (in_footer or {}).items():
+            footer[offset:offset + len(value)] = value
+        for offset, value in (in_header or {}).items():
+            header[offset:offset + len(value)] = value
+        footer[64:68] = bytes(4)
+        footer[64:68] = struct.pack('>I', checksum(footer))
+        header[36:40] = bytes(4)
+        header[36:40] = struct.pack('>I', checksum(header))
+        f.seek(0)
+        f.write(footer + header)
+        f.seek(-512, os.SEEK_END)
+        f.write(footer)
+
+
+@test
+def a_vhd_that_is_its_own_parent_is_refused():
+    chain()
+    with open(path('parent.vhd'), 'rb') as f:
+        parent_id = f.read(84)[68:]
+    # parent.vhd, of which grandchild.vhd is the parent in turn
+    os.unlink(path('parent.vhd'))
+    shutil.copy(path('grandchild.vhd'), path('parent.vhd'))
+    change_vhd('parent.vhd', {68: parent_id})
+    fails('is its own parent', 'rsvdctl', 'convert', path('grandchild.vhd'),
+          path('none.vhdx'))
+    assert not os.path.exists(path('none.vhdx'))
+
+
+@test
+def a_vhd_of_an_impossible_size_is_refused():
+    # Current Size: so many bytes that the blocks of them would be none
+    for size in (b'\xff' * 6 + b'\xfe\x00',
+                 struct.pack('>Q', 64 << 40 | 512)):
+        chain()
+        change_vhd('parent.vhd', {48: size}, {28: bytes(4)})
+        fails('its size is not possible', 'rsvdctl', 'convert',
+              path('grandchild.vhd'), path('none.vhdx'))
+
+
 @test
 def a_vhd_with_a_wrong_checksum_is_refused():
     chain()
