@@ -346,7 +346,10 @@ static bool vhd_read_below(struct vhd *vhd, uint8_t *buf, size_t length,
 	return true;
 }
 
-/* The bit of a sector is set when it is in this file. First is the highest. */
+/*
+ * The bit of a sector is set when it was written, and so is in this file.
+ * First is the highest.
+ */
 static bool vhd_has_sector(const struct vhd *vhd, uint32_t sector)
 {
 	return (vhd->bitmap[sector / 8] & (0x80 >> (sector % 8))) != 0;
@@ -363,11 +366,6 @@ static bool vhd_read_block(struct vhd *vhd, uint8_t *buf, size_t length,
 
 	if (vhd->blocks[block] == VHD_UNUSED) {
 		return vhd_read_below(vhd, buf, length, offset);
-	}
-	if (vhd->parent == NULL) {
-		/* A block is zeros before it is written to. */
-		return vhd_pread(vhd, buf, length,
-				 start + vhd->bitmap_size + within);
 	}
 	if (vhd->bitmap_block != block) {
 		vhd->bitmap_block = VHD_UNUSED;

@@ -337,6 +337,43 @@ def a_vhd_of_an_impossible_size_is_refused():
 
 
 @test
+def sectors_that_the_bitmap_of_a_dynamic_vhd_has_not_are_zeros():
+    data = bytearray(sparse_data())
+    run('qemu-img', 'convert', '-f', 'raw', '-O', 'vpc', '-o',
+        'subformat=dynamic,force_size=on', raw_file(bytes(data)),
+        path('dynamic.vhd'))
+    with open(path('dynamic.vhd'), 'r+b') as f:
+        # The second block has 2 to 4 MiB; the bitmap is where it begins.
+        f.seek(1536 + 4)
+        block = struct.unpack('>I', f.read(4))[0] * 512
+        f.seek(block + MIB // 512 // 8)
+        f.write(b'\xb7')
+    for sector in (1, 4):
+        data[3 * MIB + sector * 512:3 * MIB + (sector + 1) * 512] = bytes(512)
+    assert convert(path('dynamic.vhd')) == data
+
+
+@test
+def libvhdi_reads_the_same_of_a_vhd_without_parents():
+    try:
+        import pyvhdi
+    except ImportError:
+        raise Skip('no python3-libvhdi')
+    raw = raw_file(sparse_data())
+    for subformat in ('fixed', 'dynamic'):
+        run('qemu-img', 'convert', '-f', 'raw', '-O', 'vpc', '-o',
+            'force_size=on,subformat=' + subformat, raw, path('other.vhd'))
+        vhd = pyvhdi.file()
+        vhd.open(path('other.vhd'))
+        assert vhd.get_media_size() == SIZE
+        data = convert(path('other.vhd'))
+        for offset in range(0, SIZE, MIB):
+            assert vhd.read_buffer_at_offset(MIB, offset) == \
+                data[offset:offset + MIB], offset
+        vhd.close()
+
+
+@test
 def a_vhd_with_a_wrong_checksum_is_refused():
     chain()
     with open(path('parent.vhd'), 'r+b') as f:
