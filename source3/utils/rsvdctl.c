@@ -186,6 +186,16 @@ bool rsvdctl_is_remote(const char *target)
 	       strncmp(target, "\\\\", 2) == 0;
 }
 
+bool rsvdctl_is_local(struct rsvdctl *ctl, const char *target)
+{
+	if (!rsvdctl_is_remote(target)) {
+		return true;
+	}
+	rsvdctl_usage(ctl, "%s is on a server: this takes a local file",
+		      target);
+	return false;
+}
+
 /*
  * Commands
  */

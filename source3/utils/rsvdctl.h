@@ -103,6 +103,9 @@ int rsvdctl_print_json(struct rsvdctl *ctl, json_t *json);
 /** Is the target on a server: //server/share/path or with backslashes? */
 bool rsvdctl_is_remote(const char *target);
 
+/** The target is a file here; else the error has been printed. */
+bool rsvdctl_is_local(struct rsvdctl *ctl, const char *target);
+
 /** "dynamic" (also NULL) or "fixed"; the error has been printed. */
 bool rsvdctl_type(struct rsvdctl *ctl, const char *text, bool *fixed);
 
@@ -171,6 +174,18 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path);
 struct vhdx_storage;
 struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
 					   const char *path, bool writable);
+
+/**
+ * Make the file of a new image, which must not be there yet. Until
+ * rsvdctl_create_end() it is removed when a signal ends us.
+ *
+ * @return NULL when that failed; the error has been printed
+ */
+struct vhdx_storage *rsvdctl_create_begin(struct rsvdctl *ctl,
+					  const char *path);
+
+/** The image is complete; or it is not, and is removed. */
+void rsvdctl_create_end(const char *path, bool complete);
 
 /**
  * vhdx_resize() of a local image that nobody else uses, which gives back what

@@ -42,6 +42,9 @@ static int rsvdctl_compact_run(struct rsvdctl *ctl)
 	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one file to compact");
 	}
+	if (!rsvdctl_is_local(ctl, path)) {
+		return RSVDCTL_FAILED;
+	}
 	progress.storage = rsvdctl_local_storage(ctl, path, true);
 	if (progress.storage == NULL) {
 		return RSVDCTL_FAILED;

@@ -455,7 +455,7 @@ static int rsvdctl_convert_run(struct rsvdctl *ctl)
 	struct vhdx_create_params params = { .fixed = false };
 	struct vhdx_storage *storage = NULL;
 	uint64_t block_size = 0, sector_size = 0;
-	int err, ret;
+	int ret;
 
 	if (name == NULL || path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name a source and one file to "
@@ -485,18 +485,13 @@ static int rsvdctl_convert_run(struct rsvdctl *ctl)
 	params.virtual_size = source->size + sector_size - 1;
 	params.virtual_size -= params.virtual_size % MAX(sector_size, 1);
 
-	err = vhdx_storage_posix_open(ctl->mem_ctx, path,
-				      O_RDWR | O_CREAT | O_EXCL, &storage);
-	if (err != 0) {
-		return rsvdctl_error(ctl, "cannot create %s: %s", path,
-				     strerror(err));
+	storage = rsvdctl_create_begin(ctl, path);
+	if (storage == NULL) {
+		return RSVDCTL_FAILED;
 	}
 	ret = convert_into(ctl, source, storage, path, &params);
 	TALLOC_FREE(storage);
-	if (ret != RSVDCTL_OK) {
-		/* Half a copy is none. */
-		unlink(path);
-	}
+	rsvdctl_create_end(path, ret == RSVDCTL_OK);
 	return ret;
 }
 

@@ -7,6 +7,8 @@
 #include "source3/utils/rsvdctl.h"
 #include "librpc/ndr/libndr.h"
 #include "modules/vhdx/vhdx.h"
+#include "system/filesys.h"
+#include "system/wait.h"
 
 static struct {
 	const char *size;
@@ -73,6 +75,59 @@ bool rsvdctl_type(struct rsvdctl *ctl, const char *text, bool *fixed)
 	}
 	rsvdctl_usage(ctl, "no such --type: %s", text);
 	return false;
+}
+
+/* What looks like an image, but is half of one, must not be left behind. */
+static const char *volatile create_unfinished;
+
+static void create_interrupted(int signum)
+{
+	const char *path = create_unfinished;
+
+	if (path != NULL) {
+		unlink(path);
+	}
+	/* The handler is gone by now; this ends us when it returns. */
+	raise(signum);
+}
+
+struct vhdx_storage *rsvdctl_create_begin(struct rsvdctl *ctl,
+					  const char *path)
+{
+	const int signals[] = { SIGHUP, SIGINT, SIGTERM };
+	struct sigaction action = {
+		.sa_handler = create_interrupted,
+		.sa_flags = SA_RESETHAND,
+	};
+	struct sigaction old;
+	struct vhdx_storage *storage = NULL;
+	size_t i;
+	int err;
+
+	err = vhdx_storage_posix_open(ctl->mem_ctx, path,
+				      O_RDWR | O_CREAT | O_EXCL, &storage);
+	if (err != 0) {
+		rsvdctl_error(ctl, "cannot create %s: %s", path,
+			      strerror(err));
+		return NULL;
+	}
+	create_unfinished = path;
+	for (i = 0; i < ARRAY_SIZE(signals); i++) {
+		/* nohup(1) and shells have them ignored. */
+		if (sigaction(signals[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN) {
+			sigaction(signals[i], &action, NULL);
+		}
+	}
+	return storage;
+}
+
+void rsvdctl_create_end(const char *path, bool complete)
+{
+	create_unfinished = NULL;
+	if (!complete) {
+		unlink(path);
+	}
 }
 
 /*
@@ -154,10 +209,12 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	struct vhdx_storage *storage = NULL;
 	uint64_t block_size = 0, sector_size = 0, physical_sector_size = 0;
 	NTSTATUS status;
-	int err;
 
 	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one file to create");
+	}
+	if (!rsvdctl_is_local(ctl, path)) {
+		return RSVDCTL_FAILED;
 	}
 	if (create_opts.size == NULL && create_opts.parent == NULL) {
 		return rsvdctl_usage(ctl, "--size is missing, or --parent");
@@ -183,20 +240,17 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 		return RSVDCTL_FAILED;
 	}
 
-	err = vhdx_storage_posix_open(ctl->mem_ctx, path,
-				      O_RDWR | O_CREAT | O_EXCL, &storage);
-	if (err != 0) {
-		return rsvdctl_error(ctl, "cannot create %s: %s", path,
-				     strerror(err));
+	storage = rsvdctl_create_begin(ctl, path);
+	if (storage == NULL) {
+		return RSVDCTL_FAILED;
 	}
 	status = vhdx_create(storage, &params);
 	TALLOC_FREE(storage);
+	rsvdctl_create_end(path, NT_STATUS_IS_OK(status));
 	if (NT_STATUS_EQUAL(status, NT_STATUS_INVALID_PARAMETER)) {
-		unlink(path);
 		return rsvdctl_usage(ctl, "a VHDX cannot have these sizes");
 	}
 	if (!NT_STATUS_IS_OK(status)) {
-		unlink(path);
 		return rsvdctl_nterror(ctl, status, "cannot create %s", path);
 	}
 	return RSVDCTL_OK;
@@ -623,6 +677,9 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 
 	if (path == NULL || poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one file to check");
+	}
+	if (!rsvdctl_is_local(ctl, path)) {
+		return RSVDCTL_FAILED;
 	}
 	storage = rsvdctl_local_storage(ctl, path, check_repair);
 	if (storage == NULL) {

@@ -11,10 +11,13 @@ import os
 import random
 import re
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 
 SIZE = 32 << 20
@@ -464,6 +467,54 @@ def a_disk_on_a_server_is_backed_up():
         os.environ['USERNAME'], os.environ['PASSWORD']),
         *os.environ['CONFIGURATION'].split()) == data
     assert allocated() == 3
+
+
+class HaltingProxy:
+    """A way to the server on which nothing goes once a file is there."""
+
+    def __init__(self, name):
+        self.name = name
+        self.halted = threading.Event()
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        client = self.listener.accept()[0]
+        server = socket.create_connection(
+            (os.environ['SERVER_IP'], int(os.environ['SERVER_PORT'])))
+        threading.Thread(target=self.copy, args=(server, client),
+                         daemon=True).start()
+        self.copy(client, server, halts=True)
+
+    def copy(self, source, destination, halts=False):
+        while True:
+            data = source.recv(65536)
+            if not data:
+                return
+            if halts and os.path.exists(self.name):
+                self.halted.set()
+                return
+            destination.sendall(data)
+
+
+@test
+def a_conversion_that_is_interrupted_leaves_no_half_an_image():
+    image = os.path.join(os.environ['LOCAL_PATH'], 'interrupt.vhdx')
+    run('rsvdctl', 'convert', '--block-size=1M', raw_file(sparse_data()),
+        image)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        proxy = HaltingProxy(path('half.vhdx'))
+        process = subprocess.Popen([
+            'rsvdctl', 'convert', '-p', str(proxy.port), '-U', '%s%%%s' % (
+                os.environ['USERNAME'], os.environ['PASSWORD']),
+            *os.environ['CONFIGURATION'].split(), '//%s/%s/interrupt.vhdx' % (
+                os.environ['SERVER_IP'], os.environ['SHARE']),
+            path('half.vhdx')])
+        assert proxy.halted.wait(PATIENCE_SEC)
+        process.send_signal(number)
+        assert process.wait(PATIENCE_SEC) == -number
+        assert not os.path.exists(path('half.vhdx'))
 
 
 def main():

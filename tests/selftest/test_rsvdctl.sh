@@ -60,6 +60,14 @@ says()
 	grep -qF -- "$text" "$tmp/stderr"
 }
 
+what_takes_a_file_says_so_of_a_server()
+{
+	for command in "create --size=1M" check compact; do
+		says "this takes a local file" "$rsvdctl" $command \
+			"//$SERVER_IP/$SHARE/disk.vhdx" || return 1
+	done
+}
+
 created_image_is_clean()
 {
 	"$rsvdctl" create --size=64M --block-size=1M "$image" &&
@@ -640,6 +648,8 @@ only_librsvds_own_symbols_are_seen()
 }
 
 check "a created image is clean" created_image_is_clean
+check "what takes a file says so of a server" \
+	what_takes_a_file_says_so_of_a_server
 check "create never overwrites" create_never_overwrites
 check "sizes that no VHDX has are refused" sizes_that_no_vhdx_has_are_refused
 check "info of a file has its geometry" info_of_a_file_has_its_geometry
