@@ -412,10 +412,14 @@ NTSTATUS librsvd_tunnel(TALLOC_CTX *mem_ctx, struct librsvd_disk *disk,
 			uint32_t max_output, NTSTATUS *tunnel_status,
 			uint8_t **output, size_t *output_length);
 
+/* A VHDX has 512 or 4096; NBD has room for up to 64 KiB. */
+#define LIBRSVD_MIN_SECTOR_SIZE 512
+#define LIBRSVD_MAX_SECTOR_SIZE 65536
+
 /** MS-RSVD 2.2.4.14 */
 struct librsvd_initial_info {
 	uint32_t server_version;
-	uint32_t sector_size;
+	uint32_t sector_size;	/* a power of two, within the above */
 	uint32_t physical_sector_size;
 	uint64_t virtual_size;
 };

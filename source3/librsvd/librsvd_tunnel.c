@@ -413,6 +413,13 @@ NTSTATUS librsvd_initial_info_recv(struct tevent_req *req,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	/* Callers divide by it, and make room for it. */
+	if (r.sector_size < LIBRSVD_MIN_SECTOR_SIZE ||
+	    r.sector_size > LIBRSVD_MAX_SECTOR_SIZE ||
+	    (r.sector_size & (r.sector_size - 1)) != 0 ||
+	    r.virtual_size > INT64_MAX) {
+		return NT_STATUS_INVALID_NETWORK_RESPONSE;
+	}
 	*info = (struct librsvd_initial_info) {
 		.server_version = r.server_version,
 		.sector_size = r.sector_size,

@@ -351,13 +351,6 @@ static void probe_got_initial_info(struct tevent_req *subreq)
 	if (tevent_req_nterror(req, status)) {
 		return;
 	}
-	/* NBD has no room for other sectors: nbdkit wants up to 64 KiB. */
-	if (info.sector_size == 0 || info.sector_size > 65536 ||
-	    (info.sector_size & (info.sector_size - 1)) != 0 ||
-	    info.virtual_size > INT64_MAX) {
-		tevent_req_nterror(req, NT_STATUS_INVALID_NETWORK_RESPONSE);
-		return;
-	}
 	state->geometry.size = info.virtual_size;
 	state->geometry.sector_size = info.sector_size;
 	state->geometry.physical_sector_size = info.physical_sector_size;

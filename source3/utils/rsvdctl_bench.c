@@ -425,7 +425,7 @@ static int rsvdctl_bench_run(struct rsvdctl *ctl)
 		return rsvdctl_nterror(ctl, status,
 				       "cannot tell the size of %s", target);
 	}
-	if (info.sector_size == 0 || block_size == 0 ||
+	if (block_size == 0 ||
 	    block_size % info.sector_size != 0 || block_size > 64 << 20) {
 		return rsvdctl_usage(ctl, "--block-size is a multiple of the "
 				     "sector size, %"PRIu32" bytes, up to 64M",

@@ -372,10 +372,6 @@ struct rsvdctl_disk *rsvdctl_remote_open(struct rsvdctl *ctl, const char *unc,
 				unc);
 		return NULL;
 	}
-	if (info.sector_size == 0) {
-		rsvdctl_error(ctl, "%s has no sector size", unc);
-		return NULL;
-	}
 
 	disk = talloc_zero(ctl->mem_ctx, struct rsvdctl_disk);
 	if (disk == NULL) {

@@ -521,6 +521,33 @@ static void a_tunnel_answer_one_byte_short_is_refused(void **state)
 		      NT_STATUS_INVALID_NETWORK_RESPONSE);
 }
 
+static enum verdict no_sector_size(uint8_t *smb2, size_t *length)
+{
+	static const uint32_t sizes[] = { 0, 1, 256, 1000, 131072, 1 << 24 };
+	static unsigned int num;
+
+	/* SectorSize of SVHDX_TUNNEL_INITIAL_INFO_RESPONSE, 2.2.4.14 */
+	SIVAL(tunnel(smb2), 16 + 4, sizes[num++ % ARRAY_SIZE(sizes)]);
+	return PASS;
+}
+
+static void a_sector_size_that_no_disk_has_is_refused(void **state)
+{
+	const struct script script = {
+		.command = SMB2_OP_IOCTL,
+		.change = no_sector_size,
+	};
+	struct fixture *f = *state;
+	struct librsvd_initial_info info;
+	unsigned int i;
+
+	attach(f, &script);
+	for (i = 0; i < 6; i++) {
+		assert_status(librsvd_initial_info(f->disk, &info),
+			      NT_STATUS_INVALID_NETWORK_RESPONSE);
+	}
+}
+
 static enum verdict busy(uint8_t *smb2, size_t *length)
 {
 	/* ScsiStatus of SVHDX_TUNNEL_SCSI_RESPONSE, MS-RSVD 2.2.4.8 */
@@ -564,6 +591,7 @@ int main(void)
 		TEST(the_answer_to_another_request_is_refused),
 		TEST(a_status_in_the_header_is_that_of_the_operation),
 		TEST(a_tunnel_answer_one_byte_short_is_refused),
+		TEST(a_sector_size_that_no_disk_has_is_refused),
 		TEST(a_disk_may_be_busy),
 	};
 	TALLOC_CTX *frame = talloc_stackframe();
