@@ -167,10 +167,52 @@ char *rsvdctl_size_string(TALLOC_CTX *mem_ctx, uint64_t size)
 			       rest * 10 / 1024, units[i]);
 }
 
+const char *rsvdctl_utf8(TALLOC_CTX *mem_ctx, const char *text)
+{
+	json_t *json = json_string(text);
+	char *utf8 = NULL;
+
+	if (json != NULL || text == NULL) {
+		json_decref(json);
+		return text;
+	}
+	utf8 = talloc_strdup(mem_ctx, "");
+	for (; *text != '\0'; text++) {
+		if ((*text & 0x80) != 0) {
+			/* U+FFFD, the replacement character */
+			utf8 = talloc_asprintf_append(utf8, "\xEF\xBF\xBD");
+		} else {
+			utf8 = talloc_asprintf_append(utf8, "%c", *text);
+		}
+	}
+	return utf8;
+}
+
+const char *rsvdctl_printable(TALLOC_CTX *mem_ctx, const char *text)
+{
+	char *copy = talloc_strdup(mem_ctx, text);
+	char *p = NULL;
+
+	for (p = copy; p != NULL && *p != '\0'; p++) {
+		if (iscntrl((unsigned char)*p)) {
+			*p = '?';
+		}
+		/* U+0080 to U+009F, which some terminals obey, too */
+		if ((uint8_t)p[0] == 0xC2 && (p[1] & 0xE0) == 0x80) {
+			*p++ = '?';
+			*p = '?';
+		}
+	}
+	return copy;
+}
+
 int rsvdctl_print_json(struct rsvdctl *ctl, json_t *json)
 {
 	int ret;
 
+	if (json == NULL) {
+		return rsvdctl_error(ctl, "out of memory");
+	}
 	ret = json_dumpf(json, stdout, JSON_INDENT(2));
 	json_decref(json);
 	printf("\n");
@@ -341,6 +383,10 @@ int main(int argc, const char **argv)
 	}
 
 	ret = rsvdctl_run(&ctl, rsvdctl_commands[i], argc - 1, argv + 1);
+	if (ret == RSVDCTL_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+		ret = rsvdctl_error(&ctl, "cannot write output: %s",
+				    strerror(errno));
+	}
 
 	poptFreeContext(ctl.pc);
 	TALLOC_FREE(frame);

@@ -97,6 +97,15 @@ bool rsvdctl_hex(struct rsvdctl *ctl, const char *what, const char *text,
 /** "10 GiB", "1.5 MiB", "512 bytes" */
 char *rsvdctl_size_string(TALLOC_CTX *mem_ctx, uint64_t size);
 
+/**
+ * *text*, or where it is no UTF-8, which JSON has to be, something like it:
+ * names of files are any bytes.
+ */
+const char *rsvdctl_utf8(TALLOC_CTX *mem_ctx, const char *text);
+
+/** *text* without what a terminal takes for more than text. */
+const char *rsvdctl_printable(TALLOC_CTX *mem_ctx, const char *text);
+
 /** Print and free *json*. */
 int rsvdctl_print_json(struct rsvdctl *ctl, json_t *json);
 

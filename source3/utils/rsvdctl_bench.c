@@ -276,7 +276,7 @@ static int bench_report(struct rsvdctl *ctl, const struct bench *bench)
 		return rsvdctl_print_json(ctl, json_pack(
 			"{s:s, s:s, s:I, s:i, s:f, s:I, s:I, s:f, s:f,"
 			" s:{s:f, s:I, s:I, s:I, s:I}}",
-			"disk", bench->attach->unc,
+			"disk", rsvdctl_utf8(ctl->mem_ctx, bench->attach->unc),
 			"pattern", bench->pattern->name,
 			"block-size", (json_int_t)bench->block_size,
 			"queue-depth", bench_opts.queue_depth,

@@ -482,7 +482,7 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 		return rsvdctl_print_json(ctl, json_pack(
 			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
 			" s:s, s:s?}",
-			"image", path,
+			"image", rsvdctl_utf8(ctl->mem_ctx, path),
 			"format", "vhdx",
 			"type", type,
 			"virtual-size", (json_int_t)geometry->virtual_size,
@@ -496,7 +496,7 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 			"physical-sector-size",
 			(json_int_t)geometry->physical_sector_size,
 			"virtual-disk-id", id,
-			"parent", parent));
+			"parent", rsvdctl_utf8(ctl->mem_ctx, parent)));
 	}
 
 	printf("image:                %s\n", path);
@@ -598,7 +598,7 @@ static size_t check_num_errors(const struct vhdx_check_report *report)
 	return num_errors;
 }
 
-static json_t *check_json(const char *path,
+static json_t *check_json(struct rsvdctl *ctl, const char *path,
 			  const struct vhdx_check_report *report,
 			  const struct vhdx_repair_report *repair)
 {
@@ -617,7 +617,7 @@ static json_t *check_json(const char *path,
 			"rule", f->rule));
 	}
 	json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}",
-			 "image", path,
+			 "image", rsvdctl_utf8(ctl->mem_ctx, path),
 			 "errors", (json_int_t)check_num_errors(report),
 			 "leaked-bytes", (json_int_t)report->leaked_bytes,
 			 "blocks", (json_int_t)report->num_blocks,
@@ -701,8 +701,8 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 	}
 
 	if (ctl->json) {
-		ret = rsvdctl_print_json(ctl, check_json(path, report,
-							 repair));
+		ret = rsvdctl_print_json(ctl, check_json(ctl, path,
+							 report, repair));
 		if (ret != RSVDCTL_OK) {
 			return ret;
 		}

@@ -525,7 +525,7 @@ int rsvdctl_remote_info(struct rsvdctl *ctl, const char *unc)
 		return rsvdctl_print_json(ctl, json_pack(
 			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b,"
 			" s:b, s:s, s:I, s:I, s:s, s:s, s:s?}",
-			"disk", unc,
+			"disk", rsvdctl_utf8(ctl->mem_ctx, unc),
 			"format", rsvdctl_disk_format(&info),
 			"type", rsvdctl_disk_type(&info),
 			"virtual-size", (json_int_t)initial.virtual_size,
@@ -573,7 +573,8 @@ int rsvdctl_remote_info(struct rsvdctl *ctl, const char *unc)
 	printf("SMB dialect:          %s\n", dialect);
 	if (open_response->has_initiator_id) {
 		printf("initiator:            %s %s\n", initiator_id,
-		       open_response->host_name);
+		       rsvdctl_printable(ctl->mem_ctx,
+					 open_response->host_name));
 	}
 	return RSVDCTL_OK;
 }

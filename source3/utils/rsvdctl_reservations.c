@@ -418,7 +418,7 @@ static int pr_show_json(struct rsvdctl *ctl, const char *unc,
 	}
 	return rsvdctl_print_json(ctl, json_pack(
 		"{s:s, s:I, s:o, s:o}",
-		"disk", unc,
+		"disk", rsvdctl_utf8(ctl->mem_ctx, unc),
 		"generation", (json_int_t)state->generation,
 		"reservation", reservation,
 		"registrants", registrants));

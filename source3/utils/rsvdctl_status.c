@@ -221,7 +221,7 @@ static const char *status_path(TALLOC_CTX *mem_ctx,
 	struct file_id_buf buf;
 
 	if (disk->path != NULL) {
-		return disk->path;
+		return rsvdctl_printable(mem_ctx, disk->path);
 	}
 	return talloc_asprintf(mem_ctx, "file %s",
 			       file_id_str_buf(disk->id, &buf));
@@ -344,9 +344,9 @@ static json_t *status_open_json(TALLOC_CTX *mem_ctx,
 		"process", server_id_str_buf(open->server_id, &pid),
 		"initiator-id", has_initiator ?
 		GUID_buf_string(&open->initiator_id, &guid) : NULL,
-		"host-name", open->host_name,
+		"host-name", rsvdctl_utf8(mem_ctx, open->host_name),
 		"client-address", status_address(mem_ctx, open->client_address),
-		"user", open->user_name,
+		"user", rsvdctl_utf8(mem_ctx, open->user_name),
 		"access", status_access(open),
 		"protocol-version", (json_int_t)open->protocol_version,
 		"since", status_time(mem_ctx, open->open_time,
@@ -373,7 +373,7 @@ static json_t *status_scsi_json(TALLOC_CTX *mem_ctx,
 					       n->key),
 			"initiator-id",
 			GUID_buf_string(&n->initiator_id, &guid),
-			"host-name", n->host_name,
+			"host-name", rsvdctl_utf8(mem_ctx, n->host_name),
 			"holder", status_pr_is_holder(scsi, n),
 			"attached", n->num_opens > 0));
 	}
@@ -417,7 +417,7 @@ static json_t *status_disk_json(TALLOC_CTX *mem_ctx,
 			"reserved-end", (json_int_t)disk->map->stable_end);
 	}
 	return json_pack("{s:s?, s:I, s:I, s:s, s:o, s:o, s:o}",
-			 "path", disk->path,
+			 "path", rsvdctl_utf8(mem_ctx, disk->path),
 			 "device", (json_int_t)disk->id.devid,
 			 "inode", (json_int_t)disk->id.inode,
 			 "virtual-disk-id",
@@ -433,7 +433,8 @@ static json_t *status_disk_json(TALLOC_CTX *mem_ctx,
  * Text
  */
 
-static void status_print_scsi(const struct scsi_state *scsi)
+static void status_print_scsi(TALLOC_CTX *mem_ctx,
+			      const struct scsi_state *scsi)
 {
 	const char *type = status_pr_type(scsi->pr_type);
 	struct GUID_txt_buf guid;
@@ -457,7 +458,8 @@ static void status_print_scsi(const struct scsi_state *scsi)
 		}
 		printf("  0x%016"PRIx64" %s %s%s%s\n", n->key,
 		       GUID_buf_string(&n->initiator_id, &guid),
-		       n->host_name != NULL ? n->host_name : "",
+		       n->host_name != NULL ?
+		       rsvdctl_printable(mem_ctx, n->host_name) : "",
 		       status_pr_is_holder(scsi, n) ? ", holder" : "",
 		       n->num_opens == 0 ? ", not attached" : "");
 	}
@@ -480,16 +482,16 @@ static void status_print_disk(TALLOC_CTX *mem_ctx,
 		printf("  %-36s %-15s %-15s %-10s %-8s %-4s %s\n",
 		       GUID_all_zero(&o->initiator_id) ? "-" :
 		       GUID_buf_string(&o->initiator_id, &guid),
-		       o->host_name,
+		       rsvdctl_printable(mem_ctx, o->host_name),
 		       status_address(mem_ctx, o->client_address),
-		       o->user_name,
+		       rsvdctl_printable(mem_ctx, o->user_name),
 		       server_id_str_buf(o->server_id, &pid),
 		       status_access(o),
 		       status_time(mem_ctx, o->open_time,
 				   "%Y-%m-%d %H:%M:%S"));
 	}
 	if (record->scsi != NULL) {
-		status_print_scsi(record->scsi);
+		status_print_scsi(mem_ctx, record->scsi);
 	}
 	if (disk->map != NULL) {
 		printf("  image: writers %u, log %s, %s allocated since the "

@@ -315,6 +315,44 @@ image_in_use_is_not_written_to()
 		"$tmp/used.vhdx" 3<"$tmp/used.vhdx"
 }
 
+output_that_cannot_be_written_is_an_error()
+{
+	for command in info check map "map --json" "info --json"; do
+		says "cannot write" "$rsvdctl" $command "$image" >/dev/full ||
+			return 1
+	done
+	says "cannot write" remote info >/dev/full &&
+		says "cannot write" remote reservations >/dev/full &&
+		says "cannot write" "$rsvdctl" status $CONFIGURATION >/dev/full
+}
+
+is_json()
+{
+	"$@" >"$tmp/json" && /usr/bin/python3 -m json.tool "$tmp/json" ||
+		{
+			echo "no JSON: $*"
+			return 1
+		}
+}
+
+what_is_said_to_be_json_is()
+{
+	# No UTF-8, which a name of a file need not be, but JSON has to
+	odd="$tmp/$(printf 'odd\377.vhdx')"
+	cp "$image" "$odd" &&
+	for file in "$image" "$odd"; do
+		is_json "$rsvdctl" info --json "$file" &&
+		is_json "$rsvdctl" check --json "$file" &&
+		is_json "$rsvdctl" check --json --repair "$file" &&
+		is_json "$rsvdctl" map --json "$file" || return 1
+	done
+	for command in info map reservations "bench --seconds=1" \
+		"scsi 12000000ff00 --data-in-length=255"; do
+		is_json remote $command --json || return 1
+	done
+	is_json "$rsvdctl" status --json $CONFIGURATION
+}
+
 # As another initiator than this machine.
 other=2e5e0c2c-0000-4000-8000-00000000000b
 
@@ -430,6 +468,21 @@ status_tells_who_has_what_attached()
 		grep -q "$other node7 .* 127.0.0.1 .* rw " "$tmp/text" &&
 		grep -q "0x00000000000000c3 $other .*, holder" "$tmp/text" &&
 		status | grep -q "No disk is attached"
+}
+
+status_prints_no_control_characters()
+{
+	# Nobody whom other tests know
+	third=2e5e0c2c-0000-4000-8000-00000000000c
+	attached_begin --initiator-host-name="$(printf 'a\033[2Jb')" || return 1
+	remote reservations register --key=e5 --initiator-id="$third" \
+		--initiator-host-name="$(printf 'c\302\233d')" &&
+	status >"$tmp/text"
+	attached_end && remote reservations unregister \
+		--initiator-id="$third" || return 1
+	cat -v "$tmp/text"
+	grep -q ' a?\[2Jb ' "$tmp/text" &&
+		! LC_ALL=C grep -q "$(printf '[\033\233]')" "$tmp/text"
 }
 
 status_without_smbd_is_empty()
@@ -666,6 +719,9 @@ check "scsi prints status and data" scsi_prints_status_and_data
 check "scsi ends with 2 and tells the sense" \
 	scsi_ends_with_2_and_tells_the_sense
 check "scsi sends and gets files" scsi_sends_and_gets_files
+check "output that cannot be written is an error" \
+	output_that_cannot_be_written_is_an_error
+check "what is said to be JSON is" what_is_said_to_be_json_is
 check "errors name what failed and why" errors_name_what_failed_and_why
 check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
@@ -689,6 +745,8 @@ check "who is not registered is told what to do" \
 	who_is_not_registered_is_told_what_to_do
 check "the preempted is told once" the_preempted_is_told_once
 check "status tells who has what attached" status_tells_who_has_what_attached
+check "status prints no control characters" \
+	status_prints_no_control_characters
 check "status without smbd is empty" status_without_smbd_is_empty
 check "status watches" status_watches
 check "the living are not forgotten" the_living_are_not_forgotten
