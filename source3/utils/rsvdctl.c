@@ -281,6 +281,7 @@ static int rsvdctl_run(struct rsvdctl *ctl, struct rsvdctl_command *command,
 		POPT_COMMON_SAMBA
 		POPT_COMMON_CONNECTION
 		POPT_COMMON_CREDENTIALS
+		POPT_LEGACY_S3
 		POPT_TABLEEND
 	};
 	struct poptOption server_options[] = {

@@ -8,6 +8,7 @@
 #include "modules/vhdx/vhdx.h"
 
 static struct poptOption compact_options[] = {
+	RSVDCTL_OPTION_JSON,
 	POPT_TABLEEND
 };
 
@@ -60,6 +61,15 @@ static int rsvdctl_compact_run(struct rsvdctl *ctl)
 	if (report.stopped) {
 		return rsvdctl_error(ctl, "%s is wanted by others: stopped "
 				     "before the end", path);
+	}
+	if (ctl->json) {
+		return rsvdctl_print_json(ctl, json_pack(
+			"{s:s, s:I, s:I, s:I, s:I}",
+			"image", rsvdctl_utf8(ctl->mem_ctx, path),
+			"dropped-blocks", (json_int_t)report.num_dropped,
+			"moved-blocks", (json_int_t)report.num_moved,
+			"old-file-size", (json_int_t)report.old_size,
+			"file-size", (json_int_t)report.new_size));
 	}
 	printf("%s: %"PRIu64" blocks dropped, %"PRIu64" moved, %s",
 	       path, report.num_dropped, report.num_moved,

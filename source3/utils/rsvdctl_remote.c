@@ -78,6 +78,23 @@ static bool rsvdctl_initiator(struct rsvdctl *ctl, struct librsvd_guid *guid,
 	return true;
 }
 
+/*
+ * What "client max protocol", or -m, allows of what RSVD is spoken on. The
+ * minimum is below that anyhow.
+ */
+static bool rsvdctl_dialect(struct rsvdctl *ctl, uint16_t *max_dialect)
+{
+	int max_protocol = lp_client_max_protocol();
+
+	if (max_protocol < PROTOCOL_SMB3_02) {
+		rsvdctl_usage(ctl, "RSVD takes SMB 3.0.2, which \"client max "
+			      "protocol\" does not allow");
+		return false;
+	}
+	*max_dialect = max_protocol < PROTOCOL_SMB3_11 ? 0x0302 : 0;
+	return true;
+}
+
 /* Take //server/share/path/to/disk apart. */
 static bool rsvdctl_unc_parse(struct rsvdctl *ctl, const char *unc,
 			      char **server, char **share, char **path)
@@ -135,7 +152,8 @@ struct rsvdctl_attach *rsvdctl_remote_attach(struct rsvdctl *ctl,
 		return NULL;
 	}
 	if (!rsvdctl_unc_parse(ctl, unc, &server, &share, &path) ||
-	    !rsvdctl_initiator(ctl, &initiator_id, &has_initiator_id)) {
+	    !rsvdctl_initiator(ctl, &initiator_id, &has_initiator_id) ||
+	    !rsvdctl_dialect(ctl, &connect.max_dialect)) {
 		return NULL;
 	}
 	connect.server = server;
@@ -171,6 +189,15 @@ struct rsvdctl_attach *rsvdctl_remote_attach(struct rsvdctl *ctl,
 		return NULL;
 	}
 	status = librsvd_open(attach, attach->conn, &params, &attach->disk);
+	if (NT_STATUS_EQUAL(status, NT_STATUS_OBJECT_NAME_INVALID) ||
+	    NT_STATUS_EQUAL(status, NT_STATUS_NOT_SUPPORTED)) {
+		/* ":SharedVirtualDisk" was taken for the name of a stream. */
+		rsvdctl_nterror(ctl, status, "cannot open %s: does the share "
+				"serve shared virtual disks, \"vfs objects = "
+				"rsvd\"?", unc);
+		TALLOC_FREE(attach);
+		return NULL;
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		rsvdctl_nterror(ctl, status, "cannot open %s", unc);
 		TALLOC_FREE(attach);

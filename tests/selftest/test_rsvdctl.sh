@@ -344,13 +344,33 @@ what_is_said_to_be_json_is()
 		is_json "$rsvdctl" info --json "$file" &&
 		is_json "$rsvdctl" check --json "$file" &&
 		is_json "$rsvdctl" check --json --repair "$file" &&
-		is_json "$rsvdctl" map --json "$file" || return 1
+		is_json "$rsvdctl" map --json "$file" &&
+		is_json "$rsvdctl" compact --json "$file" || return 1
 	done
 	for command in info map reservations "bench --seconds=1" \
 		"scsi 12000000ff00 --data-in-length=255"; do
 		is_json remote $command --json || return 1
 	done
 	is_json "$rsvdctl" status --json $CONFIGURATION
+}
+
+a_share_without_the_module_is_named_as_the_reason()
+{
+	says "vfs objects = rsvd" "$rsvdctl" info $CONFIGURATION \
+		-p "$SERVER_PORT" -U "$USERNAME%$PASSWORD" \
+		"//$SERVER_IP/$SHARE_PLAIN/disk.vhdx"
+}
+
+the_maximum_protocol_is_kept_to()
+{
+	remote info -m SMB3_02 | grep -q "dialect: *3.0.2" &&
+		says "RSVD takes SMB 3.0.2" remote info -m SMB3_00
+}
+
+kerberos_can_be_asked_for()
+{
+	says "Kerberos" remote info --use-kerberos=required &&
+		says "Kerberos" remote info -k
 }
 
 # As another initiator than this machine.
@@ -722,6 +742,10 @@ check "scsi sends and gets files" scsi_sends_and_gets_files
 check "output that cannot be written is an error" \
 	output_that_cannot_be_written_is_an_error
 check "what is said to be JSON is" what_is_said_to_be_json_is
+check "a share without the module is named as the reason" \
+	a_share_without_the_module_is_named_as_the_reason
+check "the maximum protocol is kept to" the_maximum_protocol_is_kept_to
+check "Kerberos can be asked for" kerberos_can_be_asked_for
 check "errors name what failed and why" errors_name_what_failed_and_why
 check "encryption is an option of Samba" encryption_is_an_option_of_samba
 check "check ends as qemu-img does" check_ends_as_qemu_img_does
