@@ -46,6 +46,10 @@ static int rsvd_connect(struct vfs_handle_struct *handle,
 	config->dbs = rsvd_databases_get();
 	if (config->dbs != NULL) {
 		status = rsvd_fence_init(handle->conn->sconn->msg_ctx);
+		if (NT_STATUS_IS_OK(status)) {
+			status = rsvd_counters_init(
+				handle->conn->sconn->msg_ctx);
+		}
 		if (!NT_STATUS_IS_OK(status)) {
 			config->dbs = NULL;
 			errno = ENOMEM;

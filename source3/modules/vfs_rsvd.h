@@ -13,6 +13,7 @@
 #include "smbd/globals.h"
 #include "lib/dbwrap/dbwrap.h"
 #include "libcli/smb/smb_constants.h"
+#include "librpc/gen_ndr/rsvd_counters.h"
 #include "modules/rsvd/rsvd_disk.h"
 #include "modules/rsvd/rsvd_open.h"
 #include "modules/rsvd/rsvd_tunnel.h"
@@ -77,6 +78,7 @@ struct rsvd_fsp {
 	bool in_table;
 	bool is_virtual;	/* offsets are those of the virtual disk */
 	struct rsvd_io *ios;	/* in flight */
+	struct rsvd_io_counters counters;
 	/* All of this process: for fencing. */
 	struct rsvd_fsp *prev, *next;
 };
@@ -271,6 +273,13 @@ bool rsvd_fence_is_busy(struct rsvd_fsp *rf, TALLOC_CTX *mem_ctx,
  * A command of this handle was executed: nobody is held back for it any more.
  */
 void rsvd_fence_command_done(struct rsvd_fsp *rf);
+
+/* vfs_rsvd_counters.c */
+
+/**
+ * Be ready to be asked by "rsvdctl status".
+ */
+NTSTATUS rsvd_counters_init(struct messaging_context *msg_ctx);
 
 /* vfs_rsvd_offload.c */
 

@@ -45,6 +45,7 @@ static NTSTATUS rsvd_fsctl_tunnel(struct rsvd_fsp *rf,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	rf->counters.tunnel_requests += 1;
 	return rsvd_fsctl_output(&output, out_data, out_len);
 }
 

@@ -69,6 +69,24 @@ static int rsvd_io_destructor(struct rsvd_io *io)
 	return 0;
 }
 
+static void rsvd_io_count(struct rsvd_fsp *rf, enum rsvd_io_kind kind,
+			  size_t n)
+{
+	switch (kind) {
+	case RSVD_IO_READ:
+		rf->counters.reads += 1;
+		rf->counters.read_bytes += n;
+		break;
+	case RSVD_IO_WRITE:
+		rf->counters.writes += 1;
+		rf->counters.written_bytes += n;
+		break;
+	case RSVD_IO_FLUSH:
+		rf->counters.flushes += 1;
+		break;
+	}
+}
+
 /*
  * What an errno can say of a status, for those paths of smbd on which nothing
  * else can be returned.
@@ -177,6 +195,7 @@ static void rsvd_io_finish(struct rsvd_io *io)
 		tevent_req_set_callback(io->subreq, rsvd_io_flushed, io->req);
 		return;
 	}
+	rsvd_io_count(io->rf, io->kind, io->n);
 	rsvd_io_forget(io);
 	io->ret = io->n;
 	tevent_req_done(io->req);
@@ -196,6 +215,7 @@ static void rsvd_io_flushed(struct tevent_req *subreq)
 		rsvd_io_fail_stored(io, status);
 		return;
 	}
+	rsvd_io_count(io->rf, io->kind, io->n);
 	rsvd_io_forget(io);
 	io->ret = io->n;
 	tevent_req_done(req);
@@ -267,6 +287,9 @@ static void rsvd_io_file_done(struct tevent_req *subreq)
 
 	if (!io->rf->is_virtual) {
 		/* A raw open: the file's own results and errors. */
+		if (ret != -1) {
+			rsvd_io_count(io->rf, io->kind, ret);
+		}
 		rsvd_io_forget(io);
 		if (ret == -1) {
 			tevent_req_error(req, io->aio_state.error);
@@ -536,6 +559,9 @@ static void rsvd_fsync_done(struct tevent_req *subreq)
 	status = vhdx_flush_recv(subreq);
 	TALLOC_FREE(subreq);
 	io->subreq = NULL;
+	if (NT_STATUS_IS_OK(status)) {
+		rsvd_io_count(io->rf, io->kind, 0);
+	}
 	rsvd_io_forget(io);
 	if (!NT_STATUS_IS_OK(status)) {
 		tevent_req_error(req, map_errno_from_nt_status(status));
@@ -610,6 +636,7 @@ static NTSTATUS rsvd_io_sync(struct rsvd_fsp *rf, bool is_write, void *buf,
 	if (!NT_STATUS_IS_OK(status)) {
 		return rsvd_open_store_error(rf->open, is_write, status);
 	}
+	rsvd_io_count(rf, is_write ? RSVD_IO_WRITE : RSVD_IO_READ, n);
 	return NT_STATUS_OK;
 }
 

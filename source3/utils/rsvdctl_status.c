@@ -1,13 +1,14 @@
 /*
  * rsvdctl: what the smbd processes of this machine have attached
  *
- * As smbstatus does, this looks into the databases that smbd keeps, and so
- * costs it nothing.
+ * As smbstatus does, this looks into the databases that smbd keeps, which costs
+ * it nothing. Only how much I/O there was has to be asked of each process.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
 #include "source3/utils/rsvdctl.h"
+#include "source3/utils/rsvdctl_counters.h"
 #include "dbwrap/dbwrap.h"
 #include "dbwrap/dbwrap_open.h"
 #include "lib/cmdline_contexts.h"
@@ -123,9 +124,10 @@ struct status_disk {
 
 struct status_state {
 	struct db_context *db;
-	struct server_id self;
+	struct messaging_context *msg_ctx;
 	struct status_disk *disks;
 	size_t num_disks;
+	struct rsvdctl_counters *counters;
 	bool failed;
 };
 
@@ -200,7 +202,8 @@ static bool status_fill(struct status_state *state, struct status_disk *disk)
 	struct rsvd_disk *shared = NULL;
 	NTSTATUS status;
 
-	shared = rsvd_disk_init(state, state->db, &disk->id, state->self,
+	shared = rsvd_disk_init(state, state->db, &disk->id,
+				messaging_server_id(state->msg_ctx),
 				server_alive, NULL);
 	if (shared == NULL) {
 		return false;
@@ -213,6 +216,33 @@ static bool status_fill(struct status_state *state, struct status_disk *disk)
 	dbwrap_parse_record(state->db, rsvd_disk_key(&disk->id, 'M', key),
 			    status_parse_map, disk);
 	return true;
+}
+
+/* Before any is shown, so that all of them are asked at the same time. */
+static void status_ask(struct status_state *state)
+{
+	size_t i;
+	uint32_t j;
+
+	state->counters = rsvdctl_counters_init(state, state->msg_ctx);
+	if (state->counters == NULL) {
+		state->failed = true;
+		return;
+	}
+	for (i = 0; i < state->num_disks; i++) {
+		const struct rsvd_disk_record *record =
+			state->disks[i].record;
+
+		for (j = 0; record != NULL && j < record->num_opens; j++) {
+			if (!rsvdctl_counters_add(
+				    state->counters,
+				    &record->opens[j].server_id)) {
+				state->failed = true;
+				return;
+			}
+		}
+	}
+	rsvdctl_counters_ask(state->counters);
 }
 
 static const char *status_path(TALLOC_CTX *mem_ctx,
@@ -332,15 +362,30 @@ static char *status_time(TALLOC_CTX *mem_ctx, NTTIME nttime,
  * JSON
  */
 
+static json_t *status_io_json(const struct rsvd_io_counters *io)
+{
+	if (io == NULL) {
+		return json_null();
+	}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "reads", (json_int_t)io->reads,
+			 "read-bytes", (json_int_t)io->read_bytes,
+			 "writes", (json_int_t)io->writes,
+			 "written-bytes", (json_int_t)io->written_bytes,
+			 "flushes", (json_int_t)io->flushes,
+			 "tunnel-requests", (json_int_t)io->tunnel_requests);
+}
+
 static json_t *status_open_json(TALLOC_CTX *mem_ctx,
-				const struct rsvd_disk_open *open)
+				const struct rsvd_disk_open *open,
+				const struct rsvd_io_counters *io)
 {
 	struct GUID_txt_buf guid;
 	struct server_id_buf pid;
 	bool has_initiator = !GUID_all_zero(&open->initiator_id);
 
 	return json_pack(
-		"{s:s, s:s?, s:s, s:s, s:s, s:s, s:I, s:s}",
+		"{s:s, s:s?, s:s, s:s, s:s, s:s, s:I, s:s, s:o}",
 		"process", server_id_str_buf(open->server_id, &pid),
 		"initiator-id", has_initiator ?
 		GUID_buf_string(&open->initiator_id, &guid) : NULL,
@@ -350,7 +395,8 @@ static json_t *status_open_json(TALLOC_CTX *mem_ctx,
 		"access", status_access(open),
 		"protocol-version", (json_int_t)open->protocol_version,
 		"since", status_time(mem_ctx, open->open_time,
-				     "%Y-%m-%dT%H:%M:%SZ"));
+				     "%Y-%m-%dT%H:%M:%SZ"),
+		"io", status_io_json(io));
 }
 
 static json_t *status_scsi_json(TALLOC_CTX *mem_ctx,
@@ -389,7 +435,15 @@ static json_t *status_scsi_json(TALLOC_CTX *mem_ctx,
 			 "registrants", registrants);
 }
 
-static json_t *status_disk_json(TALLOC_CTX *mem_ctx,
+static const struct rsvd_io_counters *status_io(
+	struct status_state *state, const struct status_disk *disk,
+	const struct rsvd_disk_open *open)
+{
+	return rsvdctl_counters_get(state->counters, &open->server_id,
+				    &disk->id, open->open_id);
+}
+
+static json_t *status_disk_json(struct status_state *state,
 				const struct status_disk *disk)
 {
 	const struct rsvd_disk_record *record = disk->record;
@@ -399,8 +453,11 @@ static json_t *status_disk_json(TALLOC_CTX *mem_ctx,
 	uint32_t i;
 
 	for (i = 0; i < record->num_opens; i++) {
+		const struct rsvd_disk_open *o = &record->opens[i];
+
 		json_array_append_new(opens, status_open_json(
-					      mem_ctx, &record->opens[i]));
+					      state, o,
+					      status_io(state, disk, o)));
 	}
 	if (disk->map != NULL) {
 		image = json_pack(
@@ -417,14 +474,14 @@ static json_t *status_disk_json(TALLOC_CTX *mem_ctx,
 			"reserved-end", (json_int_t)disk->map->stable_end);
 	}
 	return json_pack("{s:s?, s:I, s:I, s:s, s:o, s:o, s:o}",
-			 "path", rsvdctl_utf8(mem_ctx, disk->path),
+			 "path", rsvdctl_utf8(state, disk->path),
 			 "device", (json_int_t)disk->id.devid,
 			 "inode", (json_int_t)disk->id.inode,
 			 "virtual-disk-id",
 			 GUID_buf_string(&record->disk_id, &guid),
 			 "opens", opens,
 			 "reservations", record->scsi != NULL ?
-			 status_scsi_json(mem_ctx, record->scsi) :
+			 status_scsi_json(state, record->scsi) :
 			 json_null(),
 			 "image", image);
 }
@@ -465,7 +522,21 @@ static void status_print_scsi(TALLOC_CTX *mem_ctx,
 	}
 }
 
-static void status_print_disk(TALLOC_CTX *mem_ctx,
+static void status_print_io(TALLOC_CTX *mem_ctx,
+			    const struct rsvd_io_counters *io)
+{
+	if (io == NULL) {
+		printf("    its process does not tell how much I/O\n");
+		return;
+	}
+	printf("    %"PRIu64" reads of %s, %"PRIu64" writes of %s, "
+	       "%"PRIu64" flushes, %"PRIu64" tunnel requests\n", io->reads,
+	       rsvdctl_size_string(mem_ctx, io->read_bytes), io->writes,
+	       rsvdctl_size_string(mem_ctx, io->written_bytes), io->flushes,
+	       io->tunnel_requests);
+}
+
+static void status_print_disk(struct status_state *state,
 			      const struct status_disk *disk)
 {
 	const struct rsvd_disk_record *record = disk->record;
@@ -473,7 +544,7 @@ static void status_print_disk(TALLOC_CTX *mem_ctx,
 	struct server_id_buf pid;
 	uint32_t i;
 
-	printf("%s\n", status_path(mem_ctx, disk));
+	printf("%s\n", status_path(state, disk));
 	printf("  %-36s %-15s %-15s %-10s %-8s %-4s %s\n", "INITIATOR",
 	       "HOST", "ADDRESS", "USER", "PID", "MODE", "SINCE");
 	for (i = 0; i < record->num_opens; i++) {
@@ -482,29 +553,30 @@ static void status_print_disk(TALLOC_CTX *mem_ctx,
 		printf("  %-36s %-15s %-15s %-10s %-8s %-4s %s\n",
 		       GUID_all_zero(&o->initiator_id) ? "-" :
 		       GUID_buf_string(&o->initiator_id, &guid),
-		       rsvdctl_printable(mem_ctx, o->host_name),
-		       status_address(mem_ctx, o->client_address),
-		       rsvdctl_printable(mem_ctx, o->user_name),
+		       rsvdctl_printable(state, o->host_name),
+		       status_address(state, o->client_address),
+		       rsvdctl_printable(state, o->user_name),
 		       server_id_str_buf(o->server_id, &pid),
 		       status_access(o),
-		       status_time(mem_ctx, o->open_time,
+		       status_time(state, o->open_time,
 				   "%Y-%m-%d %H:%M:%S"));
+		status_print_io(state, status_io(state, disk, o));
 	}
 	if (record->scsi != NULL) {
-		status_print_scsi(mem_ctx, record->scsi);
+		status_print_scsi(state, record->scsi);
 	}
 	if (disk->map != NULL) {
 		printf("  image: writers %u, log %s, %s allocated since the "
 		       "first of them\n", status_num_writers(disk->map),
 		       status_log(disk->map),
-		       rsvdctl_size_string(mem_ctx, disk->map->next_free -
+		       rsvdctl_size_string(state, disk->map->next_free -
 					   disk->map->first_free));
 	}
 	printf("\n");
 }
 
 static int status_once(struct rsvdctl *ctl, struct db_context *db,
-		       struct server_id self)
+		       struct messaging_context *msg_ctx)
 {
 	struct status_state *state = NULL;
 	json_t *array = json_array();
@@ -516,23 +588,29 @@ static int status_once(struct rsvdctl *ctl, struct db_context *db,
 		return rsvdctl_error(ctl, "out of memory");
 	}
 	state->db = db;
-	state->self = self;
+	state->msg_ctx = msg_ctx;
 
 	if (db != NULL) {
 		dbwrap_traverse_read(db, status_found, state, NULL);
-	}
-	if (state->failed) {
-		return rsvdctl_error(ctl, "out of memory");
 	}
 	/* The names of the files; where they can't be had there are numbers. */
 	if (state->num_disks > 0 && locking_init_readonly()) {
 		share_mode_forall(status_name, state);
 	}
+	for (i = 0; i < state->num_disks; i++) {
+		if (!status_fill(state, &state->disks[i])) {
+			TALLOC_FREE(state->disks[i].record);
+		}
+	}
+	status_ask(state);
+	if (state->failed) {
+		return rsvdctl_error(ctl, "out of memory");
+	}
 
 	for (i = 0; i < state->num_disks; i++) {
 		struct status_disk *disk = &state->disks[i];
 
-		if (!status_fill(state, disk)) {
+		if (disk->record == NULL) {
 			continue;
 		}
 		num_shown += 1;
@@ -588,7 +666,7 @@ static int rsvdctl_status_run(struct rsvdctl *ctl)
 			/* Clear the screen, go to its top. */
 			printf("\033[H\033[2J");
 		}
-		ret = status_once(ctl, db, messaging_server_id(msg_ctx));
+		ret = status_once(ctl, db, msg_ctx);
 		if (ret != RSVDCTL_OK || !status_opts.watch) {
 			return ret;
 		}

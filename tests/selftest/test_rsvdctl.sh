@@ -490,6 +490,62 @@ status_tells_who_has_what_attached()
 		status | grep -q "No disk is attached"
 }
 
+# io_of ACCESS: the counters of the one open with that access
+io_of()
+{
+	status --json | /usr/bin/python3 -c '
+import json, sys
+opens = [o for d in json.load(sys.stdin)["disks"] for o in d["opens"]
+         if o["access"] == sys.argv[1]]
+assert len(opens) == 1, opens
+io = opens[0]["io"]
+print(io["read-bytes"], io["written-bytes"], io["flushes"])' "$1"
+}
+
+status_tells_how_much_io_there_was()
+{
+	"$rsvdctl" create --size=64M --block-size=1M "$LOCAL_PATH/io.vhdx" &&
+		mkfifo "$tmp/pipe" || return 1
+	remote_disk=io.vhdx
+	# Both do 8 MiB at a time, and then wait: the one for more to write,
+	# the other for somebody who takes what it has read.
+	attached_begin && head -c 8M /dev/zero >&9 || return 1
+	remote read --output="$tmp/pipe" &
+	reader=$!
+	exec 8<"$tmp/pipe"
+	until test "$(io_of rw)" = "0 8388608 0"; do
+		kill -0 "$writer" || return 1
+	done
+	until test "$(io_of ro)" = "8388608 0 0"; do
+		kill -0 "$reader" || return 1
+	done
+	status >"$tmp/text"
+	exec 8<&-
+	wait "$reader"
+	attached_end
+	set -- $?
+	remote_disk=
+	cat "$tmp/text"
+	test "$1" -eq 0 &&
+		grep -q ' reads of 8 MiB, 0 writes of 0 bytes, 0 flushes' \
+			"$tmp/text" &&
+		grep -q '^    0 reads of 0 bytes, .* writes of 8 MiB, ' \
+			"$tmp/text"
+}
+
+status_asks_nobody_who_does_not_answer_for_long()
+{
+	attached_begin || return 1
+	pid=$(status --json | sed -n 's/.*"process": "\([0-9]*\)".*/\1/p')
+	kill -STOP "$pid" &&
+		status --json >"$tmp/json" && status >"$tmp/text"
+	set -- $?
+	kill -CONT "$pid"
+	attached_end && test "$1" -eq 0 &&
+		grep -q '"io": null' "$tmp/json" &&
+		grep -q 'does not tell how much I/O' "$tmp/text"
+}
+
 status_prints_no_control_characters()
 {
 	# Nobody whom other tests know
@@ -769,6 +825,10 @@ check "who is not registered is told what to do" \
 	who_is_not_registered_is_told_what_to_do
 check "the preempted is told once" the_preempted_is_told_once
 check "status tells who has what attached" status_tells_who_has_what_attached
+check "status tells how much I/O there was" \
+	status_tells_how_much_io_there_was
+check "status asks nobody who does not answer for long" \
+	status_asks_nobody_who_does_not_answer_for_long
 check "status prints no control characters" \
 	status_prints_no_control_characters
 check "status without smbd is empty" status_without_smbd_is_empty
