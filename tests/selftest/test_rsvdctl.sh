@@ -668,6 +668,50 @@ map_tells_where_the_data_is()
 	END
 }
 
+# Those of Samba's library are on the man pages of Samba.
+the_man_page_has_each_option_and_no_other()
+{
+	/usr/bin/python3 - "$rsvdctl" "$TOP/docs/man/rsvdctl.1.xml" <<-'END'
+	import re, subprocess, sys
+
+	rsvdctl, man = sys.argv[1:]
+	with open(man) as page:
+	    page = page.read()
+
+	def elements(name):
+	    return [re.sub('<[^>]*>', '', text) for text in
+	            re.findall('<%s>(.*?)</%s>' % (name, name), page, re.S)]
+
+	def told(text):
+	    return set(re.findall(r'(?<![\w-])--?[a-zA-Z][a-z0-9-]*', text))
+
+	def show(*command):
+	    return subprocess.check_output((rsvdctl,) + command, text=True)
+
+	synopses = {text.split()[1]: told(text)
+	            for text in elements('cmdsynopsis')}
+	documented = told(' '.join(elements('term')))
+	commands = re.findall('^  ([a-z]+) ', show('--help'), re.M)
+	assert set(commands) == set(synopses), set(commands) ^ set(synopses)
+	known = set()
+	for command in commands:
+	    for section in re.split(r'\n(?=\S)', show(command, '--help')):
+	        title = section.split('\n')[0]
+	        if title not in ('Options:', 'Remote disk options:'):
+	            continue
+	        options = re.findall('^  (?:(-[a-zA-Z]), |    )(--[a-z-]+)',
+	                             section, re.M)
+	        known.update(o for pair in options for o in pair if o)
+	        if title == 'Options:':
+	            here = synopses[command]
+	            for pair in options:
+	                assert here & set(pair), (command, pair)
+	            here -= {o for pair in options for o in pair}
+	            assert not here, (command, here)
+	assert known == documented, known ^ documented
+	END
+}
+
 completion_offers_commands_and_options()
 {
 	# --norc, for it is what is here that is tested.
@@ -839,6 +883,8 @@ check "release and clear leave nothing" release_and_clear_leave_nothing
 check "bench counts what it did" bench_counts_what_it_did
 check "bench writes only when told so" bench_writes_only_when_told_so
 check "map tells where the data is" map_tells_where_the_data_is
+check "the man page has each option and no other" \
+	the_man_page_has_each_option_and_no_other
 check "completion offers commands and options" \
 	completion_offers_commands_and_options
 check "progress is shown on a terminal only" \
