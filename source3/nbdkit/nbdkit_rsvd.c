@@ -192,7 +192,7 @@ static int rsvd_config_complete(void)
 	"share=SHARE                 \n" \
 	"path=PATH                   From the root of the share\n" \
 	"user=USER                   Default: anonymous\n" \
-	"password=PASSWORD|-|+FILE   '-' asks for it\n" \
+	"password=PASSWORD           Or - asks for it, +FILE, -FD\n" \
 	"domain=DOMAIN               \n" \
 	"kerberos=true|false         \n" \
 	"encrypt=true|false          \n" \
@@ -263,6 +263,12 @@ static int rsvd_can_zero(void *handle)
 {
 	/* Where this is false nbdkit writes zeros. */
 	return rsvd_nbd_geometry()->write_same;
+}
+
+static int rsvd_can_fast_zero(void *handle)
+{
+	/* What rsvd_zero() says to that comes at once. */
+	return 1;
 }
 
 static int rsvd_can_extents(void *handle)
@@ -350,6 +356,17 @@ static int rsvd_zero(void *handle, uint32_t count, uint64_t offset,
 		.flags = flags,
 	};
 
+	/*
+	 * WRITE SAME is fast for certain where it unmaps. Without, a disk may
+	 * as well write the zeros, once more before the data of this client.
+	 */
+	if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 &&
+	    ((flags & NBDKIT_FLAG_MAY_TRIM) == 0 ||
+	     !rsvd_nbd_geometry()->write_same_unmap)) {
+		nbdkit_debug("zeroing would not be fast");
+		nbdkit_set_error(EOPNOTSUPP);
+		return -1;
+	}
 	return rsvd_execute(&request);
 }
 
@@ -395,6 +412,7 @@ static struct nbdkit_plugin plugin = {
 	.can_flush = rsvd_yes,
 	.can_trim = rsvd_can_trim,
 	.can_zero = rsvd_can_zero,
+	.can_fast_zero = rsvd_can_fast_zero,
 	.can_fua = rsvd_can_fua,
 	.can_multi_conn = rsvd_yes,
 	.can_extents = rsvd_can_extents,

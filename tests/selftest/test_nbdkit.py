@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import pty
 import random
 import shutil
 import signal
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -367,6 +369,57 @@ def zeroing_without_holes_keeps_the_space():
         assert h.pread(BLOCK, BLOCK) == bytes(BLOCK)
         h.shutdown()
     assert allocated(image) == [[0, SIZE]]
+
+
+@test
+def zeroing_is_fast_where_it_may_make_holes():
+    image = new_image('nbd.vhdx')
+    with Nbdkit() as nbdkit:
+        h = nbdkit.connect()
+        assert h.can_fast_zero()
+        h.pwrite(b'x' * 4 * BLOCK, 0)
+        h.flush()
+        space = os.stat(image).st_blocks
+        h.zero(2 * BLOCK, BLOCK, nbd.CMD_FLAG_FAST_ZERO)
+        assert h.pread(4 * BLOCK, 0) == (b'x' * BLOCK + bytes(2 * BLOCK) +
+                                         b'x' * BLOCK)
+        assert os.stat(image).st_blocks < space
+        try:
+            h.zero(BLOCK, 0, nbd.CMD_FLAG_FAST_ZERO | nbd.CMD_FLAG_NO_HOLE)
+            raise AssertionError('that may have been slow')
+        except nbd.Error as error:
+            assert error.errnum == errno.EOPNOTSUPP, error
+        assert h.pread(BLOCK, 0) == b'x' * BLOCK
+        h.shutdown()
+
+
+@test
+def the_password_comes_in_each_way_of_nbdkit():
+    new_image('nbd.vhdx')
+    password = os.environ['PASSWORD']
+    pipe, writer = os.pipe()
+    os.write(writer, password.encode() + b'\n')
+    os.close(writer)
+    terminal, tty = pty.openpty()
+    for value in (password, '-%d' % pipe, '-'):
+        nbdkit = subprocess.Popen(
+            ['nbdkit', '-U', '-', PLUGIN,
+             'server=' + os.environ['SERVER_IP'],
+             'share=' + os.environ['SHARE'], 'path=nbd.vhdx',
+             'port=' + os.environ['SERVER_PORT'],
+             'user=' + os.environ['USERNAME'], 'password=' + value,
+             'config-file=' + os.environ['CONFIGURATION'].split()[1],
+             '--run', 'nbdinfo --size $uri'], stdin=tty, pass_fds=[pipe],
+            stdout=subprocess.PIPE)
+        if value == '-':
+            # It asks with the echo off, and forgets what came before.
+            wait_for(lambda: not termios.tcgetattr(terminal)[3] &
+                     termios.ECHO, 'question')
+            os.write(terminal, password.encode() + b'\n')
+        output = nbdkit.communicate(timeout=PATIENCE_SEC)[0]
+        assert output.endswith(b'%d\n' % SIZE), (value, output)
+    for fd in (pipe, terminal, tty):
+        os.close(fd)
 
 
 @test
