@@ -433,6 +433,73 @@ def qemu_io_writes_with_fua_and_discards():
     assert contents(image)[BLOCK:BLOCK + 65536] == b'\x55' * 65536
 
 
+BOOT_SECTOR = """
+    # What the BIOS loads to 0x7C00 and jumps to, the drive in %dl: copy a
+    # sector to another, by INT 13h, and tell what was in it.
+    .code16
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %ss
+    movw $0x7c00, %sp
+    movb $0x42, %ah                 # EXTENDED READ
+    movw $packet, %si
+    int $0x13
+    jc end
+    movl $TO, packet + 8
+    movw $0x4300, %ax               # EXTENDED WRITE
+    movw $packet, %si
+    int $0x13
+    jc end
+    movw $0x8000, %si
+    movw $0x3f8, %dx                # COM1
+next:
+    lodsb
+    outb %al, %dx
+    cmpb $10, %al
+    jne next
+end:
+    outb %al, $0xf4                 # isa-debug-exit
+    hlt
+packet:
+    .byte 16, 0
+    .word 1                         # sectors
+    .word 0x8000, 0                 # where in memory
+    .quad FROM
+    .org 510
+    .word 0xaa55
+"""
+
+
+@test
+def qemu_boots_from_it():
+    needs('qemu-system-x86_64', 'as', 'ld')
+    source, copy = 40 * BLOCK // 512 + 7, 50 * BLOCK // 512
+    message = b'booted %d\n' % random.getrandbits(64)
+    image = new_image('nbd.vhdx')
+    with Nbdkit() as nbdkit:
+        sector = os.path.join(nbdkit.directory, 'sector')
+        run('as', '--32', '-o', sector + '.o', input=BOOT_SECTOR.replace(
+            'FROM', str(source)).replace('TO', str(copy)).encode())
+        run('ld', '-m', 'elf_i386', '-Ttext=0x7c00', '--oformat=binary', '-e',
+            '0x7c00', '-o', sector, sector + '.o')
+        h = nbdkit.connect()
+        with open(sector, 'rb') as f:
+            h.pwrite(f.read(), 0)
+        h.pwrite(message.ljust(512, b'\0'), source * 512)
+        h.shutdown()
+        qemu = subprocess.run(
+            ['qemu-system-x86_64', '-accel', 'tcg', '-nodefaults', '-display',
+             'none', '-no-reboot', '-serial', 'stdio', '-device',
+             'isa-debug-exit,iobase=0xf4', '-drive',
+             'file=%s,format=raw,if=virtio' % nbdkit.uri],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            timeout=PATIENCE_SEC * 3)
+        # isa-debug-exit: the value, shifted, and one
+        assert qemu.returncode == 10 << 1 | 1, qemu
+        assert message in qemu.stdout, qemu
+    assert contents(image)[copy * 512:].startswith(message)
+
+
 @test
 def what_another_initiator_has_reserved_cannot_be_written():
     new_image('nbd.vhdx')
