@@ -302,9 +302,10 @@ int rsvdctl_scsi_check(struct rsvdctl *ctl,
 	case 0x00:
 		return RSVDCTL_OK;
 	case 0x18:
-		rsvdctl_error(ctl, "%s: %s: RESERVATION CONFLICT; "
-			      "\"rsvdctl reservations\" shows whose",
-			      attach->unc, what);
+		/* PERSISTENT RESERVE OUT says the same of a wrong key. */
+		rsvdctl_error(ctl, "%s: %s: RESERVATION CONFLICT: another has "
+			      "it reserved, or nobody has that key; \"rsvdctl "
+			      "reservations\" tells", attach->unc, what);
 		return RSVDCTL_RESERVATION_CONFLICT;
 	case 0x02:
 		rsvdctl_error(ctl, "%s: %s: CHECK CONDITION, %s", attach->unc,

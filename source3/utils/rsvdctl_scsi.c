@@ -234,10 +234,11 @@ static int rsvdctl_scsi_run(struct rsvdctl *ctl)
 	}
 	ret = rsvdctl_scsi_print(ctl, &result);
 
-	if (ret == RSVDCTL_OK && result.sense.scsi_status != 0) {
-		return RSVDCTL_SCSI_STATUS;
+	if (ret != RSVDCTL_OK || result.sense.scsi_status == 0x00) {
+		return ret;
 	}
-	return ret;
+	return result.sense.scsi_status == 0x18 ?
+	       RSVDCTL_RESERVATION_CONFLICT : RSVDCTL_SCSI_STATUS;
 }
 
 struct rsvdctl_command rsvdctl_scsi = {

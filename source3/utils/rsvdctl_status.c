@@ -836,7 +836,9 @@ static int rsvdctl_forget_run(struct rsvdctl *ctl)
 	if (image_path == NULL || text == NULL ||
 	    poptPeekArg(ctl->pc) != NULL) {
 		return rsvdctl_usage(ctl, "name one image and the GUID of an "
-				     "initiator; \"status\" tells both");
+				     "initiator; \"status\" tells both, and "
+				     "\"reservations\" who is registered with "
+				     "a disk that nobody has attached");
 	}
 	status = GUID_from_string(text, &state.initiator_id);
 	if (!NT_STATUS_IS_OK(status)) {

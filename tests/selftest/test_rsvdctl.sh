@@ -411,7 +411,11 @@ conflicts_end_with_4()
 	exits_with 4 remote write --initiator-id=random \
 		--input="$tmp/sector" &&
 	exits_with 4 remote reservations reserve --type=ea \
-		--initiator-id="$other"
+		--initiator-id="$other" &&
+	# WRITE(10) of one block
+	exits_with 4 remote scsi --initiator-id=random \
+		--data-out-file="$tmp/sector" 2a000000000000000100 &&
+	says "nobody has that key" remote reservations preempt --victim=999
 }
 
 preempt_takes_the_reservation_over()
