@@ -291,6 +291,12 @@ void rsvdctl_progress_start(struct rsvdctl *ctl, const char *what,
 /** So many bytes of the total are done. Cheap: to be called often. */
 void rsvdctl_progress_update(struct rsvdctl *ctl, uint64_t done);
 
+/**
+ * The same for what ends by time: *total* is what *done* will be by then, if it
+ * goes on like this.
+ */
+void rsvdctl_progress_guess(struct rsvdctl *ctl, uint64_t done, double total);
+
 /** Leave a clean line. An error message does this by itself. */
 void rsvdctl_progress_end(struct rsvdctl *ctl);
 

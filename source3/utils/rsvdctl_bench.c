@@ -106,6 +106,7 @@ struct bench_slot {
 };
 
 struct bench {
+	struct rsvdctl *ctl;
 	struct rsvdctl_attach *attach;
 	const struct bench_pattern *pattern;
 	size_t block_size;
@@ -216,6 +217,18 @@ static bool bench_start(struct bench_slot *slot)
 	return true;
 }
 
+static void bench_progress(const struct bench *bench, uint64_t now)
+{
+	uint64_t done = (bench->num_reads + bench->num_writes) *
+			bench->block_size;
+	double total_usec = bench->stop_usec - bench->started_usec;
+
+	if (bench->ctl->progress != NULL && now > bench->started_usec) {
+		rsvdctl_progress_guess(bench->ctl, done, done * total_usec /
+				       (now - bench->started_usec));
+	}
+}
+
 static void bench_done(struct tevent_req *req)
 {
 	struct bench_slot *slot = tevent_req_callback_data(
@@ -251,6 +264,7 @@ static void bench_done(struct tevent_req *req)
 	bench->sum_usec += usec;
 	bench->max_usec = MAX(bench->max_usec, usec);
 	bench->buckets[bench_bucket(usec)] += 1;
+	bench_progress(bench, now);
 
 	if (now >= bench->stop_usec || !NT_STATUS_IS_OK(bench->status)) {
 		return;
@@ -345,6 +359,7 @@ static int bench_run_all(struct rsvdctl *ctl, struct bench *bench)
 		}
 	}
 
+	rsvdctl_progress_start(ctl, "bench", bench->block_size);
 	bench->started_usec = bench_now_usec();
 	bench->stop_usec = bench->started_usec + total_usec;
 	for (i = 0; i < bench_opts.queue_depth; i++) {
@@ -358,6 +373,7 @@ static int bench_run_all(struct rsvdctl *ctl, struct bench *bench)
 					     strerror(errno));
 		}
 	}
+	rsvdctl_progress_end(ctl);
 	if (!NT_STATUS_IS_OK(bench->status)) {
 		return rsvdctl_remote_error(ctl, bench->attach->disk,
 					    bench->status, "use",
@@ -384,6 +400,7 @@ static int rsvdctl_bench_run(struct rsvdctl *ctl)
 	if (bench == NULL) {
 		return rsvdctl_error(ctl, "out of memory");
 	}
+	bench->ctl = ctl;
 	bench->status = NT_STATUS_OK;
 	bench->random_state = 0x9E3779B97F4A7C15ULL;
 

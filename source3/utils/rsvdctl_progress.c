@@ -122,3 +122,11 @@ void rsvdctl_progress_update(struct rsvdctl *ctl, uint64_t done)
 	progress_show(progress, MIN(done, progress->total),
 		      now - progress->started_msec);
 }
+
+void rsvdctl_progress_guess(struct rsvdctl *ctl, uint64_t done, double total)
+{
+	if (ctl->progress != NULL) {
+		ctl->progress->total = MAX(total, 1);
+		rsvdctl_progress_update(ctl, done);
+	}
+}

@@ -768,6 +768,28 @@ progress_is_shown_on_a_terminal_only()
 	END
 }
 
+bench_shows_how_far_it_is()
+{
+	/usr/bin/python3 - "$rsvdctl" bench $CONFIGURATION -p "$SERVER_PORT" \
+		-U "$USERNAME%$PASSWORD" --seconds=2 \
+		"//$SERVER_IP/$SHARE/disk.vhdx" <<-'END'
+	import os, pty, subprocess, sys
+
+	terminal, stderr = pty.openpty()
+	child = subprocess.Popen(sys.argv[1:], stderr=stderr)
+	os.close(stderr)
+	shown = b''
+	try:
+	    while True:
+	        shown += os.read(terminal, 1000)
+	except OSError:
+	    pass
+	assert child.wait() == 0
+	# After a second of two, and a clean line at the end
+	assert b'bench [#' in shown and shown.endswith(b'\r\033[K'), shown
+	END
+}
+
 what_is_attached_is_not_written_as_a_file()
 {
 	attached_begin || return 1
@@ -893,6 +915,7 @@ check "completion offers commands and options" \
 	completion_offers_commands_and_options
 check "progress is shown on a terminal only" \
 	progress_is_shown_on_a_terminal_only
+check "bench shows how far it is" bench_shows_how_far_it_is
 check "the example of librsvd reads the disk" \
 	example_of_librsvd_reads_the_disk
 check "only librsvd's own symbols are seen" only_librsvds_own_symbols_are_seen
