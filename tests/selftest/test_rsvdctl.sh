@@ -734,12 +734,14 @@ completion_offers_commands_and_options()
 		completes rsvdctl rese
 		completes rsvdctl create --bl
 		completes rsvdctl reservations //a/b/c pre
+		completes rsvdctl info --use-kerberos req
 	' bash "$TOP" "$BUILD" >"$tmp/text"
 	cat "$tmp/text"
 	grep -qx "rsvdctl rese: reservations" "$tmp/text" &&
 		grep -qx "rsvdctl create --bl: --block-size=" "$tmp/text" &&
 		grep -qx "rsvdctl reservations //a/b/c pre: preempt" \
-			"$tmp/text"
+			"$tmp/text" &&
+		grep -qx "rsvdctl info --use-kerberos req: required" "$tmp/text"
 }
 
 progress_is_shown_on_a_terminal_only()
