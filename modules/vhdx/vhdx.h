@@ -328,4 +328,44 @@ NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		      void *private_data, struct vhdx_compact_report *report,
 		      char **reason);
 
+struct vhdx_merge_report {
+	uint64_t num_copied;	/* bytes */
+	uint64_t num_zeroed;
+	bool stopped;
+	const char *parent_path; /* as vhdx_open_parent_fn got it; or NULL */
+};
+
+/* When all is done, the child has nothing of its own any more. */
+#define VHDX_MERGE_EMPTY 0x1
+
+/**
+ * Put what a differencing image has into its parent, which reads as the child
+ * does from then on. The child reads the same all the time, and does as well
+ * when this is interrupted, by an error, a power cut or the end of the process:
+ * then it can be done again. Other children of the parent are refused from now
+ * on, since that has other data; those of the child are not.
+ *
+ * @param[in]  storage   the child; nobody else may have it or the parent open
+ * @param[in]  parents   the first file that parents->open is asked for is the
+ *                       parent: that one has to be open for writing
+ * @param[in]  flags     VHDX_MERGE_*
+ * @param[in]  progress  called often, with bytes; false: leave it at that, in
+ *                       order. May be NULL
+ * @param[out] report    also set when it fails; parent_path is a child of
+ *                       mem_ctx
+ * @param[out] reason    as vhdx_open()
+ * @return as vhdx_open_chain(), and
+ *         NT_STATUS_INVALID_PARAMETER  it has no parent
+ *         NT_STATUS_NOT_SUPPORTED      the two have not the same size, and the
+ *                                      parent cannot be made as large
+ *
+ * MS-VHDX 2.6.2.6.3 (parent_linkage2), 2.5.1.1.
+ */
+NTSTATUS vhdx_merge(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		    const struct vhdx_parents *parents, uint32_t flags,
+		    bool (*progress)(uint64_t done, uint64_t total,
+				     void *private_data),
+		    void *private_data, struct vhdx_merge_report *report,
+		    char **reason);
+
 #endif /* _VHDX_H_ */

@@ -250,7 +250,9 @@ static NTSTATUS header_step(struct vhdx *image, struct vhdx_state *state,
 	case VHDX_HEADER_OLD:
 		state->file_write_guid = GUID_random();
 		if (!image->same_data) {
-			state->data_write_guid = GUID_random();
+			state->data_write_guid =
+				GUID_all_zero(&image->new_data_guid) ?
+				GUID_random() : image->new_data_guid;
 		}
 		status = vhdx_header_write(image, state);
 		if (!NT_STATUS_IS_OK(status)) {

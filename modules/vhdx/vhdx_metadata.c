@@ -324,6 +324,10 @@ static NTSTATUS known_items_load(struct vhdx *image,
 			image->size_offset = image->metadata.offset +
 					     items[i].offset;
 		}
+		if (known->load == file_parameters_load) {
+			image->params_offset = image->metadata.offset +
+					       items[i].offset;
+		}
 	}
 	for (i = 0; i < ARRAY_SIZE(known_items); i++) {
 		if (!have[i] && !known_items[i].may_miss) {
@@ -445,4 +449,164 @@ NTSTATUS vhdx_metadata_load(struct vhdx *image,
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
 	return NT_STATUS_OK;
+}
+
+/* Changing items */
+
+struct metadata_table {
+	uint8_t *buf;
+	size_t num;
+	struct metadata_item *items;	/* by their offset */
+};
+
+static struct metadata_table *table_read(struct vhdx *image)
+{
+	struct metadata_table *table = talloc_zero(image,
+						   struct metadata_table);
+	size_t i;
+
+	if (table == NULL) {
+		return NULL;
+	}
+	table->buf = talloc_size(table, VHDX_METADATA_TABLE_SIZE);
+	if (table->buf == NULL ||
+	    !NT_STATUS_IS_OK(vhdx_metadata_read(image, table->buf,
+						VHDX_METADATA_TABLE_SIZE,
+						image->metadata.offset))) {
+		TALLOC_FREE(table);
+		return NULL;
+	}
+	table->num = MIN(PULL_LE_U16(table->buf, VHDX_METADATA_ENTRY_COUNT),
+			 VHDX_METADATA_MAX_ENTRIES);
+	table->items = talloc_array(table, struct metadata_item,
+				    MAX(table->num, 1));
+	if (table->items == NULL) {
+		TALLOC_FREE(table);
+		return NULL;
+	}
+	for (i = 0; i < table->num; i++) {
+		table->items[i] = item_pull(table->buf, i);
+	}
+	qsort(table->items, table->num, sizeof(table->items[0]),
+	      item_compare_offset);
+	return table;
+}
+
+static const struct metadata_item *table_find(
+	const struct metadata_table *table, const struct GUID *id)
+{
+	size_t i;
+
+	for (i = 0; i < table->num; i++) {
+		if ((table->items[i].flags & VHDX_METADATA_IS_USER) == 0 &&
+		    GUID_equal(&table->items[i].id, id)) {
+			return &table->items[i];
+		}
+	}
+	return NULL;
+}
+
+/* The first hole between the items, or behind them */
+static uint64_t table_room(const struct metadata_table *table,
+			   uint32_t length)
+{
+	uint64_t room = VHDX_METADATA_TABLE_SIZE;
+	size_t i;
+
+	for (i = 0; i < table->num; i++) {
+		const struct metadata_item *item = &table->items[i];
+		uint64_t end = (uint64_t)item->offset + item->length;
+
+		if (item->length == 0) {
+			continue;
+		}
+		if (room + length <= item->offset) {
+			break;
+		}
+		/* No more sectors than have to be */
+		end = (end + VHDX_SECTOR_SIZE - 1) &
+		      ~(uint64_t)(VHDX_SECTOR_SIZE - 1);
+		room = MAX(room, end);
+	}
+	return room;
+}
+
+NTSTATUS vhdx_metadata_replace(struct vhdx *image, struct vhdx_change *change,
+			       const struct GUID *id, const uint8_t *data,
+			       uint32_t length, struct vhdx_range *place)
+{
+	struct metadata_table *table = table_read(image);
+	const struct metadata_item *item = NULL;
+	uint8_t entry[8];
+	uint64_t room;
+	NTSTATUS status;
+
+	if (table == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	item = table_find(table, id);
+	room = table_room(table, length);
+	if (item == NULL) {
+		status = NT_STATUS_NOT_FOUND;
+	} else if (room + length > image->metadata.length) {
+		status = NT_STATUS_DISK_FULL;
+	} else {
+		PUSH_LE_U32(entry, 0, room);
+		PUSH_LE_U32(entry, 4, length);
+		status = vhdx_change_put(change, image->metadata.offset + room,
+					 data, length);
+		if (NT_STATUS_IS_OK(status)) {
+			/* Length follows Offset. */
+			status = vhdx_change_put(
+				change, image->metadata.offset +
+				VHDX_METADATA_ENTRY(item->index) +
+				VHDX_METADATA_ENTRY_OFFSET, entry,
+				sizeof(entry));
+		}
+		place->offset = image->metadata.offset + room;
+		place->length = length;
+	}
+	TALLOC_FREE(table);
+	return status;
+}
+
+/* The last entry takes the place of the one that goes. */
+NTSTATUS vhdx_metadata_remove(struct vhdx *image, struct vhdx_change *change,
+			      const struct GUID *id)
+{
+	static const uint8_t zeros[VHDX_METADATA_ENTRY(1) -
+				   VHDX_METADATA_ENTRY(0)];
+	struct metadata_table *table = table_read(image);
+	const struct metadata_item *item = NULL;
+	uint64_t offset = image->metadata.offset;
+	uint8_t count[2];
+	size_t last;
+	NTSTATUS status;
+
+	if (table == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	item = table_find(table, id);
+	if (item == NULL) {
+		TALLOC_FREE(table);
+		return NT_STATUS_NOT_FOUND;
+	}
+	last = table->num - 1;
+	PUSH_LE_U16(count, 0, last);
+	status = vhdx_change_put(change, offset +
+				 VHDX_METADATA_ENTRY(item->index),
+				 table->buf + VHDX_METADATA_ENTRY(last),
+				 sizeof(zeros));
+	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_change_put(change, offset +
+					 VHDX_METADATA_ENTRY(last),
+					 zeros, sizeof(zeros));
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_change_put(change, offset +
+					 VHDX_METADATA_ENTRY_COUNT,
+					 count, sizeof(count));
+	}
+	TALLOC_FREE(table);
+	return status;
 }

@@ -218,33 +218,57 @@ NTSTATUS vhdx_locator_load(struct vhdx *image, TALLOC_CTX *mem_ctx,
 	return NT_STATUS_OK;
 }
 
-/* A key and its value behind *end*, which moves on */
+/*
+ * The key (0) or the value (1) of an entry, in UTF-16, behind *end*, which
+ * moves on
+ */
+static bool string_push(uint8_t *buf, size_t i, unsigned which,
+			const void *utf16, size_t n, size_t *end)
+{
+	uint8_t *entry = buf + VHDX_LOCATOR_ENTRY(i);
+
+	if (n > UINT16_MAX || *end + n > MAX_LOCATOR_SIZE) {
+		return false;
+	}
+	memcpy(buf + *end, utf16, n);
+	PUSH_LE_U32(entry, VHDX_LOCATOR_ENTRY_KEY_OFFSET + 4 * which, *end);
+	PUSH_LE_U16(entry, VHDX_LOCATOR_ENTRY_KEY_LENGTH + 2 * which, n);
+	*end += n;
+	return true;
+}
+
 static bool entry_push(TALLOC_CTX *mem_ctx, uint8_t *buf, size_t i,
 		       const char *key, const char *value, size_t *end)
 {
 	const char *strings[] = { key, value };
-	uint8_t *entry = buf + VHDX_LOCATOR_ENTRY(i);
-	size_t j;
+	unsigned j;
 
 	for (j = 0; j < ARRAY_SIZE(strings); j++) {
 		char *utf16 = NULL;
 		size_t n = 0;
+		bool ok;
 
-		if (!convert_string_talloc(mem_ctx, CH_UNIX, CH_UTF16LE,
+		ok = convert_string_talloc(mem_ctx, CH_UNIX, CH_UTF16LE,
 					   strings[j], strlen(strings[j]),
-					   &utf16, &n) ||
-		    n > UINT16_MAX || *end + n > MAX_LOCATOR_SIZE) {
-			TALLOC_FREE(utf16);
+					   &utf16, &n) &&
+		     string_push(buf, i, j, utf16, n, end);
+		TALLOC_FREE(utf16);
+		if (!ok) {
 			return false;
 		}
-		memcpy(buf + *end, utf16, n);
-		TALLOC_FREE(utf16);
-		PUSH_LE_U32(entry, VHDX_LOCATOR_ENTRY_KEY_OFFSET + 4 * j,
-			    *end);
-		PUSH_LE_U16(entry, VHDX_LOCATOR_ENTRY_KEY_LENGTH + 2 * j, n);
-		*end += n;
 	}
 	return true;
+}
+
+static bool linkage_push(TALLOC_CTX *mem_ctx, uint8_t *buf, size_t i,
+			 const char *key, const struct GUID *guid,
+			 size_t *end)
+{
+	struct GUID_txt_buf txt;
+	char braces[40];
+
+	snprintf(braces, sizeof(braces), "{%s}", GUID_buf_string(guid, &txt));
+	return entry_push(mem_ctx, buf, i, key, braces, end);
 }
 
 uint8_t *vhdx_locator_push(TALLOC_CTX *mem_ctx, const struct GUID *linkage,
@@ -252,10 +276,8 @@ uint8_t *vhdx_locator_push(TALLOC_CTX *mem_ctx, const struct GUID *linkage,
 {
 	static const struct GUID type_vhdx = VHDX_GUID_LOCATOR_TYPE_VHDX;
 	size_t end = VHDX_LOCATOR_ENTRY(2);
-	struct GUID_txt_buf guid;
 	char *path = NULL;
 	uint8_t *buf = NULL;
-	char braces[40];
 	size_t i;
 
 	buf = talloc_zero_size(mem_ctx, MAX_LOCATOR_SIZE);
@@ -270,17 +292,139 @@ uint8_t *vhdx_locator_push(TALLOC_CTX *mem_ctx, const struct GUID *linkage,
 	for (i = 0; path[i] != '\0'; i++) {
 		path[i] = (path[i] == '/') ? '\\' : path[i];
 	}
-	snprintf(braces, sizeof(braces), "{%s}",
-		 GUID_buf_string(linkage, &guid));
 	vhdx_guid_push(buf, &type_vhdx);
 	PUSH_LE_U16(buf, VHDX_LOCATOR_KEY_VALUE_COUNT, 2);
-	if (!entry_push(buf, buf, 0, "parent_linkage", braces, &end) ||
+	if (!linkage_push(buf, buf, 0, "parent_linkage", linkage, &end) ||
 	    !entry_push(buf, buf, 1, "relative_path", path, &end)) {
 		TALLOC_FREE(buf);
 		return NULL;
 	}
 	*length = end;
 	return buf;
+}
+
+/* Is it the key of an entry? They are case sensitive. */
+static bool entry_has_key(const uint8_t *buf, size_t i, const char *key)
+{
+	const uint8_t *entry = buf + VHDX_LOCATOR_ENTRY(i);
+	const uint8_t *p = buf + PULL_LE_U32(entry,
+					     VHDX_LOCATOR_ENTRY_KEY_OFFSET);
+	size_t length = PULL_LE_U16(entry, VHDX_LOCATOR_ENTRY_KEY_LENGTH);
+	size_t n = strlen(key);
+	size_t j;
+
+	if (length != 2 * n) {
+		return false;
+	}
+	for (j = 0; j < n; j++) {
+		if (PULL_LE_U16(p, 2 * j) != (uint8_t)key[j]) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Of a locator that vhdx_locator_load() has found right; or NULL */
+static uint8_t *locator_relink(TALLOC_CTX *mem_ctx, const uint8_t *old,
+			       const struct GUID *linkage,
+			       const struct GUID *linkage2, size_t *length)
+{
+	size_t num_old = PULL_LE_U16(old, VHDX_LOCATOR_KEY_VALUE_COUNT);
+	size_t num = 0;
+	size_t end = VHDX_LOCATOR_ENTRY(num_old + 1);
+	uint8_t *buf = talloc_zero_size(mem_ctx, MAX_LOCATOR_SIZE);
+	bool ok;
+	size_t i;
+
+	if (buf == NULL || end > MAX_LOCATOR_SIZE) {
+		TALLOC_FREE(buf);
+		return NULL;
+	}
+	memcpy(buf, old, VHDX_LOCATOR_ENTRY(0));
+	ok = linkage_push(buf, buf, num++, "parent_linkage", linkage, &end);
+	if (linkage2 != NULL) {
+		ok &= linkage_push(buf, buf, num++, "parent_linkage2",
+				   linkage2, &end);
+	}
+	for (i = 0; i < num_old && ok; i++) {
+		const uint8_t *entry = old + VHDX_LOCATOR_ENTRY(i);
+		unsigned j;
+
+		if (entry_has_key(old, i, "parent_linkage") ||
+		    entry_has_key(old, i, "parent_linkage2")) {
+			continue;
+		}
+		for (j = 0; j < 2 && ok; j++) {
+			ok = string_push(
+				buf, num, j, old + PULL_LE_U32(
+					entry,
+					VHDX_LOCATOR_ENTRY_KEY_OFFSET +
+					4 * j),
+				PULL_LE_U16(entry,
+					    VHDX_LOCATOR_ENTRY_KEY_LENGTH +
+					    2 * j), &end);
+		}
+		num += 1;
+	}
+	if (!ok) {
+		TALLOC_FREE(buf);
+		return NULL;
+	}
+	PUSH_LE_U16(buf, VHDX_LOCATOR_KEY_VALUE_COUNT, num);
+	*length = end;
+	return buf;
+}
+
+NTSTATUS vhdx_locator_relink(struct vhdx *image, const struct GUID *linkage,
+			     const struct GUID *linkage2)
+{
+	static const struct GUID id = VHDX_GUID_PARENT_LOCATOR;
+	struct vhdx_change *change = vhdx_change_new(image, true);
+	struct vhdx_findings *findings = NULL;
+	struct vhdx_locator *locator = NULL;
+	struct vhdx_range place;
+	uint8_t *old = NULL;
+	uint8_t *new = NULL;
+	size_t length;
+	NTSTATUS status = NT_STATUS_NO_MEMORY;
+
+	if (change == NULL) {
+		return status;
+	}
+	findings = talloc_zero(change, struct vhdx_findings);
+	old = talloc_size(change, MAX(image->locator.length, 1));
+	if (findings == NULL || old == NULL) {
+		goto done;
+	}
+	status = vhdx_locator_load(image, change, &locator, findings);
+	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_metadata_read(image, old, image->locator.length,
+					    image->locator.offset);
+	}
+	if (!NT_STATUS_IS_OK(status)) {
+		goto done;
+	}
+	new = locator_relink(change, old, linkage, linkage2, &length);
+	if (new == NULL) {
+		status = NT_STATUS_DISK_FULL;
+		goto done;
+	}
+	status = vhdx_metadata_replace(image, change, &id, new, length,
+				       &place);
+	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_change_run(change);
+	} else if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
+		/* More than one log entry can have: paths without end */
+		status = NT_STATUS_DISK_FULL;
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		image->locator.offset = place.offset;
+		image->locator.length = place.length;
+		status = vhdx_sync(image);
+	}
+done:
+	TALLOC_FREE(change);
+	return status;
 }
 
 /* Paths */

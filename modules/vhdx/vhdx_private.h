@@ -96,6 +96,7 @@ struct vhdx {
 	size_t num_regions;
 	uint64_t file_size;		/* the file has at least this */
 	uint64_t size_offset;		/* of VirtualDiskSize, in the file */
+	uint64_t params_offset;		/* of the file parameters */
 	uint64_t used_end;		/* end of the last block, 0: unknown */
 
 	struct vhdx_log_overlay *overlay; /* a log not replayed in the file */
@@ -112,6 +113,7 @@ struct vhdx {
 	 * to: children go by it (MS-VHDX 2.2.2).
 	 */
 	bool same_data;
+	struct GUID new_data_guid;	/* what it is going to be; zero: any */
 	/*
 	 * We failed between writing a log entry and storing the record: the
 	 * entry at the head may be ours, see vhdx_log_recover().
@@ -213,6 +215,17 @@ const char *vhdx_region_overlap(const struct vhdx *image, uint64_t offset,
 
 NTSTATUS vhdx_metadata_load(struct vhdx *image,
 			    struct vhdx_findings *findings);
+/*
+ * Another content for an item, which gets another place in the region; and no
+ * such item any more. NT_STATUS_NOT_FOUND: there is none. NT_STATUS_RETRY: the
+ * change cannot have so much.
+ */
+struct vhdx_change;
+NTSTATUS vhdx_metadata_replace(struct vhdx *image, struct vhdx_change *change,
+			       const struct GUID *id, const uint8_t *data,
+			       uint32_t length, struct vhdx_range *place);
+NTSTATUS vhdx_metadata_remove(struct vhdx *image, struct vhdx_change *change,
+			      const struct GUID *id);
 
 /* vhdx_space.c: who has which MiB of the file */
 
@@ -349,6 +362,33 @@ NTSTATUS vhdx_source_find(struct vhdx *image, uint64_t offset,
 /* The same as if nothing was in the image itself; takes no lock */
 NTSTATUS vhdx_parent_source(struct vhdx *image, uint64_t offset,
 			    uint64_t length, struct vhdx_source *source);
+
+/*
+ * Make other DataWriteGuids those of the parent; linkage2 may be NULL. What
+ * else the locator says stays as it is. Stable when it returns.
+ */
+NTSTATUS vhdx_locator_relink(struct vhdx *image, const struct GUID *linkage,
+			     const struct GUID *linkage2);
+
+/* vhdx_change.c: metadata that changes together; nobody else has the image */
+
+/*
+ * at_once: none of it before all of it is stable, and all of it after a power
+ * cut or nothing; without, any mix of old and new sectors must do
+ */
+struct vhdx_change *vhdx_change_new(struct vhdx *image, bool at_once);
+/* Bytes of the file; NT_STATUS_RETRY: no room for more before a run */
+NTSTATUS vhdx_change_put(struct vhdx_change *change, uint64_t offset,
+			 const void *buf, size_t length);
+/* Do it. The change is empty then, and can be used again. */
+NTSTATUS vhdx_change_run(struct vhdx_change *change);
+
+enum vhdx_bat_entries {
+	VHDX_BAT_PAYLOAD,
+	VHDX_BAT_BITMAPS,	/* and what is behind the last block */
+};
+/* Make entries of the BAT 0, in any order, flushed. */
+NTSTATUS vhdx_bat_clear(struct vhdx *image, enum vhdx_bat_entries which);
 
 /* vhdx_log.c */
 
