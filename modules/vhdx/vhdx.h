@@ -368,4 +368,31 @@ NTSTATUS vhdx_merge(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		    void *private_data, struct vhdx_merge_report *report,
 		    char **reason);
 
+struct vhdx_flatten_report {
+	uint64_t num_copied;	/* blocks */
+	bool stopped;
+};
+
+/**
+ * Put what the parents of a differencing image have into the image, which
+ * needs them no more: it is a dynamic one then. It reads the same all the
+ * time, also when this is interrupted, and can then be done again. Its children
+ * stay its children. Nothing is done to an image without a parent.
+ *
+ * @param[in]  storage   nobody else may have it open, and nobody may write the
+ *                       parents
+ * @param[in]  progress  called often, with bytes; false: leave it at that, in
+ *                       order. May be NULL
+ * @param[out] report    also set when it fails
+ * @param[out] reason    as vhdx_open()
+ *
+ * MS-VHDX 2.6.2.1 (HasParent), 2.5.1.2.
+ */
+NTSTATUS vhdx_flatten(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
+		      const struct vhdx_parents *parents,
+		      bool (*progress)(uint64_t done, uint64_t total,
+				       void *private_data),
+		      void *private_data, struct vhdx_flatten_report *report,
+		      char **reason);
+
 #endif /* _VHDX_H_ */
