@@ -29,7 +29,7 @@
  * C4 An entry of a child does not come back to NOT_PRESENT or to what is
  *    PARTIALLY_PRESENT (what is trimmed becomes ZERO or UNMAPPED, or else the
  *    parent would show through). So an entry that is what it was never was
- *    anything else.
+ *    anything else. A merge empties a child (vhdx_merge.c), but alone.
  *
  * A block that reads as zeros everywhere needs no copy.
  *

@@ -85,6 +85,13 @@ int vhdx_storage_posix_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
  */
 int vhdx_storage_posix_exclusive(struct vhdx_storage *storage);
 
+/**
+ * The same, but others may have it open for reading, and open it.
+ *
+ * @param[in]  storage  open for reading only
+ */
+int vhdx_storage_posix_unwritten(struct vhdx_storage *storage);
+
 /** Does somebody wait for that to end? */
 bool vhdx_storage_posix_is_wanted(struct vhdx_storage *storage);
 

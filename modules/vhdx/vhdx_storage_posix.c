@@ -31,7 +31,8 @@ struct posix_storage {
 	struct pthreadpool_tevent *pool;
 	unsigned slow_calls;	/* so many more are for threads */
 	int fd;
-	bool is_exclusive;
+	bool has_lease;
+	int lease;		/* F_RDLCK or F_WRLCK */
 };
 
 static ssize_t posix_pread(void *private_data, void *buf, size_t length,
@@ -445,15 +446,16 @@ int vhdx_storage_posix_open_below(TALLOC_CTX *mem_ctx, int directory,
 	return 0;
 }
 
-int vhdx_storage_posix_exclusive(struct vhdx_storage *storage)
+static int posix_lease(struct vhdx_storage *storage, int lease)
 {
 #ifdef F_SETLEASE
 	struct posix_storage *posix = storage->private_data;
 
 	/* Told when somebody wants it, but not by a signal that kills. */
 	fcntl(posix->fd, F_SETSIG, SIGURG);
-	if (fcntl(posix->fd, F_SETLEASE, F_WRLCK) == 0) {
-		posix->is_exclusive = true;
+	if (fcntl(posix->fd, F_SETLEASE, lease) == 0) {
+		posix->has_lease = true;
+		posix->lease = lease;
 		return 0;
 	}
 	if (errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) {
@@ -463,14 +465,24 @@ int vhdx_storage_posix_exclusive(struct vhdx_storage *storage)
 	return 0;
 }
 
+int vhdx_storage_posix_exclusive(struct vhdx_storage *storage)
+{
+	return posix_lease(storage, F_WRLCK);
+}
+
+int vhdx_storage_posix_unwritten(struct vhdx_storage *storage)
+{
+	return posix_lease(storage, F_RDLCK);
+}
+
 bool vhdx_storage_posix_is_wanted(struct vhdx_storage *storage)
 {
 #ifdef F_GETLEASE
 	struct posix_storage *posix = storage->private_data;
 
 	/* What the lease is going to be, or nothing where there are none */
-	return posix->is_exclusive &&
-	       fcntl(posix->fd, F_GETLEASE) != F_WRLCK;
+	return posix->has_lease &&
+	       fcntl(posix->fd, F_GETLEASE) != posix->lease;
 #else
 	return false;
 #endif

@@ -24,6 +24,8 @@ static struct rsvdctl_command *const rsvdctl_commands[] = {
 	&rsvdctl_map,
 	&rsvdctl_resize,
 	&rsvdctl_compact,
+	&rsvdctl_merge,
+	&rsvdctl_flatten,
 	&rsvdctl_read,
 	&rsvdctl_write,
 	&rsvdctl_scsi,

@@ -52,6 +52,8 @@ extern struct rsvdctl_command rsvdctl_bench;
 extern struct rsvdctl_command rsvdctl_map;
 extern struct rsvdctl_command rsvdctl_resize;
 extern struct rsvdctl_command rsvdctl_compact;
+extern struct rsvdctl_command rsvdctl_merge;
+extern struct rsvdctl_command rsvdctl_flatten;
 extern struct rsvdctl_command rsvdctl_convert;
 extern struct rsvdctl_command rsvdctl_status;
 extern struct rsvdctl_command rsvdctl_forget;
