@@ -146,11 +146,59 @@ def partially_present_blocks_are_written_on(chain):
     chain.compare()
 
 
+def merge(chain):
+    """The newest image goes into its parent, which is the newest then."""
+    run(TOOL, 'merge', chain.images[-1])
+    # The child is there, empty, and read as before.
+    chain.compare()
+    chain.images.pop()
+    chain.compare()
+
+
+def merged_parents_are_read_as_their_children_were(chain):
+    chain_of_images_with_blocks_of_all_sizes(chain)
+    while len(chain.images) > 1:
+        merge(chain)
+        chain.change(5)
+
+
+def partially_present_blocks_are_merged_by_their_bits(chain):
+    partially_present_blocks_are_read_by_their_bits(chain)
+    merge(chain)
+
+
+def flatten(chain):
+    """The newest image needs the others no more, and has none."""
+    run(TOOL, 'flatten', chain.images[-1])
+    for image in chain.images[:-1]:
+        os.unlink(image)
+    chain.images = chain.images[-1:]
+    chain.compare()
+
+
+def flattened_image_is_read_without_its_parents(chain):
+    chain_of_images_with_blocks_of_all_sizes(chain)
+    flatten(chain)
+    # It has children of its own, as any other.
+    chain.child()
+    chain.change(10)
+    chain.compare()
+
+
+def partially_present_blocks_are_flattened_by_their_bits(chain):
+    partially_present_blocks_are_read_by_their_bits(chain)
+    flatten(chain)
+
+
 TESTS = [
     child_is_read_with_its_parent,
     chain_of_images_with_blocks_of_all_sizes,
     partially_present_blocks_are_read_by_their_bits,
     partially_present_blocks_are_written_on,
+    merged_parents_are_read_as_their_children_were,
+    partially_present_blocks_are_merged_by_their_bits,
+    flattened_image_is_read_without_its_parents,
+    partially_present_blocks_are_flattened_by_their_bits,
 ]
 
 

@@ -9,6 +9,8 @@
  *                       crash (end here and now, without closing)
  * vhdx_tool read FILE   the whole disk to stdout
  * vhdx_tool check FILE  what is wrong with it; fails if anything is
+ * vhdx_tool merge FILE  into its parent
+ * vhdx_tool flatten FILE
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -41,42 +43,60 @@ static bool storage_open(TALLOC_CTX *mem_ctx, const char *path, int flags,
 	return true;
 }
 
+struct directory {
+	char *path;
+	int oflags;	/* of the next file */
+};
+
 /* Parents are in the directory of the image. */
 static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *name,
 			    void *private_data, struct vhdx_storage **storage)
 {
-	const char *directory = private_data;
-	char *path = talloc_asprintf(mem_ctx, "%s/%s", directory, name);
-	int err = vhdx_storage_posix_open(mem_ctx, path, O_RDONLY, storage);
+	struct directory *directory = private_data;
+	char *path = talloc_asprintf(mem_ctx, "%s/%s", directory->path, name);
+	int err = vhdx_storage_posix_open(mem_ctx, path, directory->oflags,
+					  storage);
 
+	directory->oflags = O_RDONLY;
 	return (err == 0) ? NT_STATUS_OK :
 			    map_nt_error_from_unix_common(err);
+}
+
+static struct vhdx_parents parents_of(TALLOC_CTX *mem_ctx, const char *path,
+				      int oflags)
+{
+	struct directory *directory = talloc(mem_ctx, struct directory);
+	struct vhdx_parents parents = {
+		.path = path,
+		.open = parent_open,
+		.private_data = directory,
+	};
+	char *slash = NULL;
+
+	directory->path = talloc_strdup(directory, path);
+	directory->oflags = oflags;
+	slash = strrchr(directory->path, '/');
+	if (slash == NULL) {
+		directory->path = talloc_strdup(directory, ".");
+	} else {
+		slash[0] = '\0';
+		parents.path = slash + 1;
+	}
+	return parents;
 }
 
 static bool image_open(TALLOC_CTX *mem_ctx, const char *path, uint32_t flags,
 		       struct vhdx **image)
 {
 	int oflags = (flags & VHDX_OPEN_READ_ONLY) != 0 ? O_RDONLY : O_RDWR;
+	struct vhdx_parents parents = parents_of(mem_ctx, path, O_RDONLY);
 	struct vhdx_storage *storage = NULL;
-	char *directory = talloc_strdup(mem_ctx, path);
-	char *name = strrchr(directory, '/');
-	struct vhdx_parents parents;
 	char *reason = NULL;
 	NTSTATUS status;
 
 	if (!storage_open(mem_ctx, path, oflags, &storage)) {
 		return false;
 	}
-	if (name != NULL) {
-		name[0] = '\0';
-		name += 1;
-	}
-	parents = (struct vhdx_parents) {
-		.path = (name != NULL) ? name : path,
-		.open = parent_open,
-		.private_data = (name != NULL) ? directory :
-						 talloc_strdup(mem_ctx, "."),
-	};
 	status = vhdx_open_chain(mem_ctx, storage, NULL, flags, &parents,
 				 image, &reason);
 	return ok(reason != NULL ? reason : path, status);
@@ -210,6 +230,38 @@ static bool tool_check(TALLOC_CTX *mem_ctx, char **args)
 	return good;
 }
 
+static bool tool_merge(TALLOC_CTX *mem_ctx, char **args)
+{
+	struct vhdx_parents parents = parents_of(mem_ctx, args[0], O_RDWR);
+	struct vhdx_merge_report report;
+	struct vhdx_storage *storage = NULL;
+	char *reason = NULL;
+	NTSTATUS status;
+
+	if (!storage_open(mem_ctx, args[0], O_RDWR, &storage)) {
+		return false;
+	}
+	status = vhdx_merge(mem_ctx, storage, &parents, VHDX_MERGE_EMPTY,
+			    NULL, NULL, &report, &reason);
+	return ok(reason != NULL ? reason : args[0], status);
+}
+
+static bool tool_flatten(TALLOC_CTX *mem_ctx, char **args)
+{
+	struct vhdx_parents parents = parents_of(mem_ctx, args[0], O_RDONLY);
+	struct vhdx_flatten_report report;
+	struct vhdx_storage *storage = NULL;
+	char *reason = NULL;
+	NTSTATUS status;
+
+	if (!storage_open(mem_ctx, args[0], O_RDWR, &storage)) {
+		return false;
+	}
+	status = vhdx_flatten(mem_ctx, storage, &parents, NULL, NULL, &report,
+			      &reason);
+	return ok(reason != NULL ? reason : args[0], status);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -222,6 +274,8 @@ int main(int argc, char **argv)
 		{ "run", 1, tool_run },
 		{ "read", 1, tool_read },
 		{ "check", 1, tool_check },
+		{ "merge", 1, tool_merge },
+		{ "flatten", 1, tool_flatten },
 	};
 	TALLOC_CTX *mem_ctx = talloc_new(NULL);
 	size_t i;
@@ -235,6 +289,7 @@ int main(int argc, char **argv)
 			return good ? 0 : 1;
 		}
 	}
-	fprintf(stderr, "usage: vhdx_tool create|child|run|read|check FILE ...\n");
+	fprintf(stderr, "usage: vhdx_tool create|child|run|read|check|"
+		"merge|flatten FILE ...\n");
 	return 2;
 }
