@@ -21,6 +21,7 @@ struct crash_plan {
 	uint64_t num_blocks;	/* ... are so many */
 	unsigned num_writers;
 	bool child;		/* a differencing image, see crash_parent.c */
+	unsigned merge_cuts;	/* of its end in its parent, crash_merge.c */
 	unsigned steps;
 	unsigned cuts;		/* at most, of one life */
 	/* Weights of what a writer does, see crash_life.c */

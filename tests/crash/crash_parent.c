@@ -12,7 +12,6 @@
 #include "tests/crash/crash_parent.h"
 
 #define MAX_PLANS 16
-#define PARENT_NAME "parent.vhdx"
 
 struct crash_parent {
 	const struct crash_plan *plan;
@@ -80,7 +79,7 @@ static struct crash_file *parent_make(const struct crash_plan *plan)
 	return file;
 }
 
-static const struct crash_file *parent_file(const struct crash_plan *plan)
+const struct crash_file *crash_parent_file(const struct crash_plan *plan)
 {
 	static struct {
 		const struct crash_plan *plan;
@@ -103,7 +102,7 @@ static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *path,
 {
 	struct crash_parent *parent = private_data;
 
-	if (strcmp(path, PARENT_NAME) != 0) {
+	if (strcmp(path, CRASH_PARENT_NAME) != 0) {
 		return NT_STATUS_OBJECT_NAME_NOT_FOUND;
 	}
 	*storage = crash_port_storage(parent->port);
@@ -122,7 +121,7 @@ struct crash_parent *crash_parent_new(TALLOC_CTX *mem_ctx,
 	}
 	parent->plan = plan;
 	parent->random.state = 1;
-	disk = crash_disk_new(parent, crash_file_copy(parent_file(plan)),
+	disk = crash_disk_new(parent, crash_file_copy(crash_parent_file(plan)),
 			      CRASH_FLUSH_WORKS);
 	parent->port = crash_port_new(parent, disk, &parent->random);
 	parent->parents = (struct vhdx_parents) {
@@ -155,7 +154,7 @@ NTSTATUS crash_parent_create_child(const struct crash_plan *plan,
 			   VHDX_OPEN_READ_ONLY, &image, NULL);
 	if (NT_STATUS_IS_OK(status)) {
 		params.parent = image;
-		params.parent_path = PARENT_NAME;
+		params.parent_path = CRASH_PARENT_NAME;
 		status = vhdx_create(storage, &params);
 		vhdx_close(&image);
 	}

@@ -12,6 +12,9 @@
 /* What the sectors of a parent have, in the blocks where it has anything */
 #define CRASH_PARENT_VERSION ((uint64_t)1 << 40)
 
+/* Where a child has it, from its own directory */
+#define CRASH_PARENT_NAME "parent.vhdx"
+
 /* Has the parent of a plan anything in a block (of the child)? */
 bool crash_parent_has(const struct crash_plan *plan, uint64_t block);
 
@@ -24,6 +27,9 @@ struct crash_parent *crash_parent_new(TALLOC_CTX *mem_ctx,
 const struct vhdx_parents *crash_parents(const struct crash_parent *parent);
 /* Something that waits for the disk of the parent goes on; false: nothing */
 bool crash_parent_step(struct crash_parent *parent);
+
+/* The file of it, as it is for every process */
+const struct crash_file *crash_parent_file(const struct crash_plan *plan);
 
 /* A child in an empty file */
 NTSTATUS crash_parent_create_child(const struct crash_plan *plan,

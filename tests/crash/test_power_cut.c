@@ -6,7 +6,9 @@
  * that a power cut at that moment could leave (crash_disk.c says which), and
  * each of them must pass vhdx_check(), open, and have all that was
  * acknowledged before the last flush. Some of the images so opened are worked
- * on and cut again, the first thing being the replay of the log.
+ * on and cut again, the first thing being the replay of the log. A child that
+ * they have worked on is merged into its parent, or flattened, and the power
+ * is cut during that.
  *
  * A seed decides all of it. What failed is told as a command that does just
  * that again.
@@ -22,6 +24,7 @@
 #include "system/wait.h"
 #include "lib/util/debug.h"
 #include "tests/crash/crash_life.h"
+#include "tests/crash/crash_merge.h"
 #include "tests/crash/crash_parent.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -115,6 +118,7 @@ static const struct crash_plan plans[] = {
 		.name = "a differencing disk with one writer",
 		.params = { .virtual_size = 128 * MIB, .block_size = MIB },
 		.num_blocks = 120, .num_writers = 1, .child = true,
+		.merge_cuts = 150,
 		.steps = 600, .cuts = 300,
 		.write = 30, .write_wait = 10, .zero = 5, .read = 10,
 		.flush = 3, .flush_wait = 2, .reopen = 2, .fresh = 40,
@@ -124,6 +128,7 @@ static const struct crash_plan plans[] = {
 		.params = { .virtual_size = 700 * MIB, .block_size = MIB },
 		.first_block = 450, .num_blocks = 60, .num_writers = 3,
 		.child = true,
+		.merge_cuts = 150,
 		.steps = 800, .cuts = 400,
 		.write = 30, .write_wait = 10, .zero = 5, .read = 10,
 		.flush = 3, .flush_wait = 2, .reopen = 3, .fresh = 30,
@@ -132,6 +137,7 @@ static const struct crash_plan plans[] = {
 		.name = "a differencing disk whose writers are killed",
 		.params = { .virtual_size = 64 * MIB, .block_size = 2 * MIB },
 		.num_blocks = 30, .num_writers = 3, .child = true,
+		.merge_cuts = 150,
 		.steps = 800, .cuts = 400,
 		.write = 30, .write_wait = 10, .zero = 8, .read = 10,
 		.flush = 3, .flush_wait = 2, .reopen = 4, .kill = 5,
@@ -143,6 +149,7 @@ static const struct crash_plan plans[] = {
 			    .block_size = MIB,
 			    .logical_sector_size = 4096 },
 		.num_blocks = 64, .num_writers = 2, .child = true,
+		.merge_cuts = 150,
 		.steps = 600, .cuts = 300,
 		.write = 20, .write_wait = 20, .zero = 8, .read = 10,
 		.flush = 3, .flush_wait = 2, .reopen = 4, .kill = 2,
@@ -508,6 +515,37 @@ static struct crash_oracle *oracle_create(TALLOC_CTX *mem_ctx,
 	return oracle;
 }
 
+/*
+ * The child that a life has left goes into its parent, or they into it; and
+ * the power goes meanwhile.
+ */
+static void life_merge(struct crash_life *life, const struct options *options,
+		       uint64_t seed, struct result *result)
+{
+	const struct crash_file *child = crash_disk_now(life->disk);
+	TALLOC_CTX *frame = talloc_new(life);
+	uint64_t *versions = talloc_zero_array(
+		frame, uint64_t, crash_oracle_num_sectors(life->oracle));
+	const char *reason = NULL;
+
+	/* Of what was not acknowledged, either may be there. */
+	reason = file_compare_read_only(frame, life->plan, child,
+					life->oracle,
+					crash_disk_time(life->disk),
+					CRASH_NEVER, versions);
+	if (reason == NULL) {
+		reason = crash_merge(
+			frame, life->plan, child,
+			crash_oracle_after_cut(frame, life->oracle, versions),
+			options->flush, seed, life->plan->merge_cuts,
+			file_check, &result->num_cuts);
+	}
+	if (reason != NULL) {
+		life->failure = talloc_strdup(life, reason);
+	}
+	TALLOC_FREE(frame);
+}
+
 /* All of one seed; false when something failed */
 static bool seed_run(uint64_t seed, const struct options *options,
 		     struct result *result)
@@ -543,6 +581,10 @@ static bool seed_run(uint64_t seed, const struct options *options,
 	}
 	if (life->failure == NULL) {
 		life_cut(life, options, seed, 0, result);
+	}
+	if (life->failure == NULL && plan->merge_cuts > 0 &&
+	    !options->one_cut) {
+		life_merge(life, options, crash_random(&random, 0), result);
 	}
 	ok = life->failure == NULL;
 	if (!ok) {
