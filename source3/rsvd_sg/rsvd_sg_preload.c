@@ -22,6 +22,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -85,13 +86,16 @@ static struct rsvd_sg_fd *rsvd_sg_find(int fd)
 	return NULL;
 }
 
-/* The descriptor is one of /dev/null, so that no other can get its number. */
+/*
+ * The program gets a descriptor so that no other can get its number. It is one
+ * of the kind that can be neither read, written nor mapped: of /dev/null, it
+ * would take what dd(1) writes to the device, and say that all is well.
+ */
 static int rsvd_sg_open_locked(unsigned path)
 {
 	struct rsvd_sg_fd *f = NULL;
 	void *handle = NULL;
 	int fd;
-	NEXT(open);
 
 	if (rsvd_sg_num_fds ==
 	    sizeof(rsvd_sg_fds) / sizeof(rsvd_sg_fds[0])) {
@@ -102,7 +106,7 @@ static int rsvd_sg_open_locked(unsigned path)
 	if (handle == NULL) {
 		return -1;
 	}
-	fd = next("/dev/null", O_RDWR | O_CLOEXEC);
+	fd = epoll_create1(EPOLL_CLOEXEC);
 	if (fd == -1) {
 		rsvd_sg_backend.close(handle);
 		return -1;
@@ -167,6 +171,40 @@ int open64(const char *name, int flags, ...)
 		return rsvd_sg_open(path);
 	}
 	return next(name, flags, mode);
+}
+
+int openat(int dirfd, const char *name, int flags, ...)
+{
+	unsigned path;
+	mode_t mode;
+	va_list ap;
+	NEXT(openat);
+
+	va_start(ap, flags);
+	mode = rsvd_sg_open_mode(flags, ap);
+	va_end(ap);
+
+	if (rsvd_sg_path(name, &path)) {
+		return rsvd_sg_open(path);
+	}
+	return next(dirfd, name, flags, mode);
+}
+
+int openat64(int dirfd, const char *name, int flags, ...)
+{
+	unsigned path;
+	mode_t mode;
+	va_list ap;
+	NEXT(openat64);
+
+	va_start(ap, flags);
+	mode = rsvd_sg_open_mode(flags, ap);
+	va_end(ap);
+
+	if (rsvd_sg_path(name, &path)) {
+		return rsvd_sg_open(path);
+	}
+	return next(dirfd, name, flags, mode);
 }
 
 /* What open() becomes in programs that are built with _FORTIFY_SOURCE */
@@ -234,6 +272,78 @@ int stat64(const char *name, struct stat64 *st)
 	return next(name, st);
 }
 
+int lstat(const char *name, struct stat *st)
+{
+	unsigned path;
+	NEXT(lstat);
+
+	if (rsvd_sg_path(name, &path)) {
+		rsvd_sg_stat(path, st);
+		return 0;
+	}
+	return next(name, st);
+}
+
+int lstat64(const char *name, struct stat64 *st)
+{
+	unsigned path;
+	NEXT(lstat64);
+
+	if (rsvd_sg_path(name, &path)) {
+		rsvd_sg_stat(path, (struct stat *)st);
+		return 0;
+	}
+	return next(name, st);
+}
+
+int fstatat(int dirfd, const char *name, struct stat *st, int flags)
+{
+	unsigned path;
+	NEXT(fstatat);
+
+	if (rsvd_sg_path(name, &path)) {
+		rsvd_sg_stat(path, st);
+		return 0;
+	}
+	return next(dirfd, name, st, flags);
+}
+
+int fstatat64(int dirfd, const char *name, struct stat64 *st, int flags)
+{
+	unsigned path;
+	NEXT(fstatat64);
+
+	if (rsvd_sg_path(name, &path)) {
+		rsvd_sg_stat(path, (struct stat *)st);
+		return 0;
+	}
+	return next(dirfd, name, st, flags);
+}
+
+/* What ls(1) and stat(1) ask with */
+int statx(int dirfd, const char *name, int flags, unsigned mask,
+	  struct statx *stx)
+{
+	struct stat st;
+	unsigned path;
+	NEXT(statx);
+
+	if (!rsvd_sg_path(name, &path)) {
+		return next(dirfd, name, flags, mask, stx);
+	}
+	rsvd_sg_stat(path, &st);
+	memset(stx, 0, sizeof(*stx));
+	stx->stx_mask = STATX_BASIC_STATS;
+	stx->stx_mode = st.st_mode;
+	stx->stx_nlink = st.st_nlink;
+	stx->stx_uid = st.st_uid;
+	stx->stx_gid = st.st_gid;
+	stx->stx_rdev_major = major(st.st_rdev);
+	stx->stx_rdev_minor = minor(st.st_rdev);
+	stx->stx_blksize = st.st_blksize;
+	return 0;
+}
+
 int fstat(int fd, struct stat *st)
 {
 	const struct rsvd_sg_fd *f = NULL;
@@ -268,6 +378,17 @@ int access(const char *name, int mode)
 		return 0;
 	}
 	return next(name, mode);
+}
+
+int faccessat(int dirfd, const char *name, int mode, int flags)
+{
+	unsigned path;
+	NEXT(faccessat);
+
+	if (rsvd_sg_path(name, &path)) {
+		return 0;
+	}
+	return next(dirfd, name, mode, flags);
 }
 
 /* Data that the program has in pieces, in one */

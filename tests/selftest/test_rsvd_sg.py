@@ -256,6 +256,18 @@ def wrapper():
     yield ('a path that was not named is no device',
            done.returncode != 0 and 'No such device' in done.stdout, '',
            done.stdout)
+    done = rsvd_sg('sg3.vhdx', ['dd', 'if=/dev/zero', 'of=' + A, 'count=1'])
+    yield ('what is written to the device as to a file is refused, not lost',
+           done.returncode != 0 and 'Invalid argument' in done.stdout, '',
+           done.stdout)
+    done = rsvd_sg('sg3.vhdx', ['dd', 'if=' + A, 'of=/dev/null', 'count=1'])
+    yield ('and so is reading it', done.returncode != 0, '', done.stdout)
+    done = rsvd_sg('sg3.vhdx', ['sh', '-c', 'ls -l %s && stat %s && test -c %s'
+                                % (A, A, A)])
+    yield ('programs see a character device of the SCSI generic driver',
+           done.returncode == 0 and done.stdout.startswith('crw-rw----') and
+           'Device type: 21,0' in done.stdout, '', done.stdout)
+
     done = rsvd_sg('sg3.vhdx', WRITE_TO_A, user='READER_USERNAME')
     yield ('who may only read has a write-protected disk',
            done.returncode == DATA_PROTECT, '', done.stdout)
