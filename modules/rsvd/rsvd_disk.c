@@ -240,6 +240,7 @@ static void rsvd_disk_record_drop_dead(struct rsvd_disk *disk,
 			   server_id_str_buf(open->server_id, &buf),
 			   open->open_id);
 		rsvd_disk_record_remove(record, i);
+		scsi_state_process_died(record->scsi);
 		*changed = true;
 	}
 }
@@ -903,20 +904,26 @@ static bool rsvd_disk_cache_has_dead(struct rsvd_disk *disk)
 	return false;
 }
 
+/*
+ * RESERVE ends with the nexus (SPC-2 5.5.1), a SANITIZE with who does it, and a
+ * process that died has told nobody. Persistent reservations do not end.
+ */
+static bool rsvd_disk_ends_with_process(const struct scsi_state *scsi)
+{
+	return scsi->reserved || (scsi->sanitize == SCSI_SANITIZE_RUNNING);
+}
+
 const struct scsi_state *rsvd_disk_scsi_state(struct rsvd_disk *disk,
 					      uint64_t *generation)
 {
 	NTSTATUS status;
 
 	status = rsvd_disk_refresh(disk);
-	if (NT_STATUS_IS_OK(status) && disk->cache->scsi->reserved &&
+	if (NT_STATUS_IS_OK(status) &&
+	    rsvd_disk_ends_with_process(disk->cache->scsi) &&
 	    rsvd_disk_cache_has_dead(disk))
 	{
-		/*
-		 * RESERVE ends with the nexus (SPC-2 5.5.1), and a process
-		 * that died has told nobody. Persistent reservations do not,
-		 * so nothing else hurries to drop the dead.
-		 */
+		/* Nothing else hurries to drop the dead. */
 		status = rsvd_disk_change(disk, NULL, NULL);
 		if (NT_STATUS_IS_OK(status)) {
 			status = rsvd_disk_refresh(disk);

@@ -384,8 +384,9 @@ static NTSTATUS rsvd_open_check_scsi_io(struct rsvd_open *open, bool is_write)
 	case SCSI_IO_WRITE_PROTECTED:
 		scsi_sense_write_protected(sense);
 		return rsvd_open_store_autosense(open, sense);
-	case SCSI_IO_SANITIZE_FAILED:
-		scsi_sense_sanitize_failed(sense);
+	case SCSI_IO_SANITIZE:
+		scsi_sense_sanitize(rsvd_disk_scsi_state(open->disk, NULL),
+				    sense);
 		return rsvd_open_store_autosense(open, sense);
 	case SCSI_IO_CONFLICT:
 	default:

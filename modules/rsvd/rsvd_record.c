@@ -104,7 +104,7 @@ bool rsvd_record_is_empty(const struct rsvd_disk_record *record)
 	return (record->num_opens == 0) &&
 	       (scsi->num_nexuses == 0) &&
 	       (scsi->pr_generation == 0) &&
-	       !scsi->sanitize_failed &&
+	       (scsi->sanitize == SCSI_SANITIZE_NONE) &&
 	       (scsi->mode == rsvd_record_default_mode());
 }
 
@@ -150,7 +150,12 @@ NTSTATUS rsvd_reservations_push(TALLOC_CTX *mem_ctx,
 	/* We tell of no saved mode parameters. */
 	durable.mode = rsvd_record_default_mode();
 
-	if ((durable.num_nexuses == 0) && !durable.sanitize_failed) {
+	/* Who reads it will know nothing of who runs one. */
+	scsi_state_process_died(&durable);
+
+	if ((durable.num_nexuses == 0) &&
+	    (durable.sanitize == SCSI_SANITIZE_NONE))
+	{
 		TALLOC_FREE(durable.nexuses);
 		*blob = data_blob_null;
 		return NT_STATUS_OK;

@@ -143,8 +143,8 @@ enum scsi_io_verdict {
 	SCSI_IO_CONFLICT,
 	/* MODE SELECT set SWP; sense is scsi_sense_write_protected(). */
 	SCSI_IO_WRITE_PROTECTED,
-	/* Nobody knows what is there; scsi_sense_sanitize_failed(). */
-	SCSI_IO_SANITIZE_FAILED,
+	/* Nobody knows what is there; scsi_sense_sanitize(). */
+	SCSI_IO_SANITIZE,
 };
 
 /**
@@ -181,13 +181,14 @@ NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
 
 /**
  * Build fixed format sense data for an SMB2 READ or WRITE that failed with
- * SCSI_IO_WRITE_PROTECTED or SCSI_IO_SANITIZE_FAILED, or below us with
- * *error*.
+ * SCSI_IO_WRITE_PROTECTED or SCSI_IO_SANITIZE, or below us with *error*.
  *
  * @return the length, at most SCSI_SENSE_SIZE
  */
 uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE]);
-uint8_t scsi_sense_sanitize_failed(uint8_t sense[SCSI_SENSE_SIZE]);
+/* state may be NULL when it cannot be had. */
+uint8_t scsi_sense_sanitize(const struct scsi_state *state,
+			    uint8_t sense[SCSI_SENSE_SIZE]);
 uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
 			    uint8_t sense[SCSI_SENSE_SIZE]);
 
@@ -229,6 +230,13 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
  */
 void scsi_state_nexus_remove(struct scsi_state *state,
 			     const struct GUID *initiator_id);
+
+/**
+ * A process that had the disk open has died, maybe in the middle of a
+ * SANITIZE. Whose it was is not known, and another's is then told to have
+ * failed too early: until it ends, no harm.
+ */
+void scsi_state_process_died(struct scsi_state *state);
 
 /**
  * Establish a unit attention condition for every nexus but *except* (may be

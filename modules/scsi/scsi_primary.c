@@ -15,7 +15,7 @@ void scsi_test_unit_ready(struct scsi_request *req)
 
 /*
  * SPC-4 6.39, REQUEST SENSE. All sense data went with its command; what is
- * left to tell is a unit attention, and that a SANITIZE failed.
+ * left to tell is a unit attention, and what SANITIZE makes of the medium.
  */
 void scsi_request_sense(struct scsi_request *req)
 {
@@ -33,10 +33,7 @@ void scsi_request_sense(struct scsi_request *req)
 		return;
 	}
 
-	if (state->sanitize_failed) {
-		key = SCSI_SENSE_MEDIUM_ERROR;
-		asc = SCSI_ASC_SANITIZE_FAILED;
-	}
+	scsi_sanitize_sense(state, &key, &asc);
 
 	nexus = scsi_state_find(state, &req->nexus->initiator_id);
 	if (nexus != NULL && nexus->unit_attentions != 0) {

@@ -23,6 +23,7 @@
 
 /* ASC << 8 | ASCQ: SPC-4, ASC and ASCQ assignments */
 #define SCSI_ASC_NO_ADDITIONAL_SENSE		0x0000
+#define SCSI_ASC_SANITIZE_IN_PROGRESS		0x041b
 #define SCSI_ASC_WRITE_ERROR			0x0c00
 #define SCSI_ASC_COPY_TARGET_DEVICE_NOT_REACHABLE 0x0d02
 #define SCSI_ASC_UNRECOVERED_READ_ERROR		0x1100
@@ -95,7 +96,7 @@ enum scsi_conflict {
 #define SCSI_CMD_WRITE		0x04
 /* Changes what others depend on: needs write access */
 #define SCSI_CMD_CONTROL	0x08
-/* Needs a medium that no failed SANITIZE has left undefined */
+/* Needs a medium that no SANITIZE has left undefined, or is about to */
 #define SCSI_CMD_MEDIUM		0x10
 
 /* What of a host name goes into a TransportID, and its NUL */
@@ -294,6 +295,8 @@ void scsi_write_same(struct scsi_request *req);
 void scsi_unmap(struct scsi_request *req);
 
 /* scsi_sanitize.c */
+bool scsi_sanitize_sense(const struct scsi_state *state, uint8_t *key,
+			 uint16_t *asc);
 bool scsi_medium_undefined(struct scsi_request *req);
 void scsi_sanitize(struct scsi_request *req);
 

@@ -13,20 +13,40 @@
 
 #define SCSI_SANITIZE_AUSE 0x20
 
-/* After a failed SANITIZE nobody knows what the medium holds. */
+/* What a command that needs the medium is told; false: it is there. */
+bool scsi_sanitize_sense(const struct scsi_state *state, uint8_t *key,
+			 uint16_t *asc)
+{
+	switch (state->sanitize) {
+	case SCSI_SANITIZE_NONE:
+		return false;
+	case SCSI_SANITIZE_RUNNING:
+		*key = SCSI_SENSE_NOT_READY;
+		*asc = SCSI_ASC_SANITIZE_IN_PROGRESS;
+		return true;
+	case SCSI_SANITIZE_FAILED:
+	default:
+		*key = SCSI_SENSE_MEDIUM_ERROR;
+		*asc = SCSI_ASC_SANITIZE_FAILED;
+		return true;
+	}
+}
+
+/* During a SANITIZE, and after a failed one, nobody knows what is there. */
 bool scsi_medium_undefined(struct scsi_request *req)
 {
 	const struct scsi_state *state = scsi_disk_state(req->disk);
+	uint8_t key;
+	uint16_t asc;
 
 	if (state == NULL) {
 		scsi_state_error(req, NT_STATUS_INTERNAL_DB_ERROR);
 		return true;
 	}
-	if (!state->sanitize_failed) {
+	if (!scsi_sanitize_sense(state, &key, &asc)) {
 		return false;
 	}
-	scsi_check_condition(req, SCSI_SENSE_MEDIUM_ERROR,
-			     SCSI_ASC_SANITIZE_FAILED);
+	scsi_check_condition(req, key, asc);
 	return true;
 }
 
@@ -37,25 +57,62 @@ struct scsi_sanitize {
 	uint8_t count;
 	bool invert;
 	bool may_exit;
-	bool failed;
+
+	/* What the medium is to be marked with, and what was found instead */
+	enum scsi_sanitize_state mark;
+	bool is_running;
+	bool cannot_exit;
 };
 
-static NTSTATUS scsi_sanitize_mark_fn(struct scsi_state *state,
-				      bool *changed, void *fn_data)
+/* Before the first block is touched */
+static NTSTATUS scsi_sanitize_begin_fn(struct scsi_state *state,
+				       bool *changed, void *fn_data)
 {
 	struct scsi_sanitize *s = fn_data;
 
-	state->sanitize_failed = s->failed;
-	state->sanitize_may_exit = s->failed && s->may_exit;
+	s->is_running = state->sanitize == SCSI_SANITIZE_RUNNING;
+	if (s->is_running) {
+		return NT_STATUS_OK;
+	}
+	state->sanitize = SCSI_SANITIZE_RUNNING;
+	state->sanitize_may_exit = s->may_exit;
 	*changed = true;
 	return NT_STATUS_OK;
 }
 
-/*
- * The mark "failed" is set before the first block is touched and taken away
- * after the last: a server that dies in between leaves the truth.
- */
-static bool scsi_sanitize_mark(struct scsi_sanitize *s, bool failed)
+/* After the last one */
+static NTSTATUS scsi_sanitize_end_fn(struct scsi_state *state,
+				     bool *changed, void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+
+	state->sanitize = s->mark;
+	if (s->mark == SCSI_SANITIZE_NONE) {
+		state->sanitize_may_exit = false;
+	}
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS scsi_sanitize_exit_fn(struct scsi_state *state,
+				      bool *changed, void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+
+	s->is_running = state->sanitize == SCSI_SANITIZE_RUNNING;
+	s->cannot_exit = state->sanitize == SCSI_SANITIZE_FAILED &&
+		!state->sanitize_may_exit;
+	if (state->sanitize != SCSI_SANITIZE_FAILED || s->cannot_exit) {
+		return NT_STATUS_OK;
+	}
+	state->sanitize = SCSI_SANITIZE_NONE;
+	state->sanitize_may_exit = false;
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+/* Returns false when it has ended the command with an error. */
+static bool scsi_sanitize_update(struct scsi_sanitize *s, scsi_state_fn fn)
 {
 	struct scsi_request *req = s->req;
 	NTSTATUS status;
@@ -63,10 +120,15 @@ static bool scsi_sanitize_mark(struct scsi_sanitize *s, bool failed)
 	if (req->disk->ops->update_state == NULL) {
 		return true;
 	}
-	s->failed = failed;
-	status = scsi_disk_update_state(req->disk, scsi_sanitize_mark_fn, s);
+	status = scsi_disk_update_state(req->disk, fn, s);
 	if (!NT_STATUS_IS_OK(status)) {
 		scsi_state_error(req, status);
+		return false;
+	}
+	if (s->is_running) {
+		/* One whose end would be taken for that of both */
+		scsi_check_condition(req, SCSI_SENSE_NOT_READY,
+				     SCSI_ASC_SANITIZE_IN_PROGRESS);
 		return false;
 	}
 	return true;
@@ -143,7 +205,8 @@ static NTSTATUS scsi_sanitize_erase_run(struct scsi_sanitize *s)
  * report.
  *
  * It may take hours, so nobody waits for it with a lock: the mark turns away
- * whoever comes to the medium in between.
+ * whoever comes to the medium in between, also by EXIT FAILURE MODE or with
+ * another SANITIZE. A server that dies in between leaves it marked.
  */
 static void scsi_sanitize_run(struct scsi_sanitize *s,
 			      NTSTATUS (*fn)(struct scsi_sanitize *s))
@@ -152,15 +215,16 @@ static void scsi_sanitize_run(struct scsi_sanitize *s,
 	NTSTATUS status;
 
 	s->may_exit = req->task->cdb[1] & SCSI_SANITIZE_AUSE;
-	if (!scsi_sanitize_mark(s, true)) {
+	if (!scsi_sanitize_update(s, scsi_sanitize_begin_fn)) {
 		return;
 	}
 	status = fn(s);
-	if (!NT_STATUS_IS_OK(status)) {
+	s->mark = NT_STATUS_IS_OK(status) ? SCSI_SANITIZE_NONE :
+		SCSI_SANITIZE_FAILED;
+	if (scsi_sanitize_update(s, scsi_sanitize_end_fn) &&
+	    !NT_STATUS_IS_OK(status)) {
 		scsi_io_error(req, status, true);
-		return;
 	}
-	scsi_sanitize_mark(s, false);
 }
 
 static void scsi_sanitize_overwrite(struct scsi_sanitize *s)
@@ -197,21 +261,10 @@ static void scsi_sanitize_overwrite(struct scsi_sanitize *s)
 
 static void scsi_sanitize_exit_failure_mode(struct scsi_sanitize *s)
 {
-	struct scsi_request *req = s->req;
-	const struct scsi_state *state = scsi_disk_state(req->disk);
-
-	if (state == NULL) {
-		scsi_state_error(req, NT_STATUS_INTERNAL_DB_ERROR);
-		return;
+	if (scsi_sanitize_update(s, scsi_sanitize_exit_fn) &&
+	    s->cannot_exit) {
+		scsi_invalid_field_in_cdb(s->req, 1, 4);
 	}
-	if (!state->sanitize_failed) {
-		return;
-	}
-	if (!state->sanitize_may_exit) {
-		scsi_invalid_field_in_cdb(req, 1, 4);
-		return;
-	}
-	scsi_sanitize_mark(s, false);
 }
 
 void scsi_sanitize(struct scsi_request *req)

@@ -248,10 +248,17 @@ uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE])
 			       SCSI_ASC_SOFTWARE_WRITE_PROTECTED, sense);
 }
 
-uint8_t scsi_sense_sanitize_failed(uint8_t sense[SCSI_SENSE_SIZE])
+uint8_t scsi_sense_sanitize(const struct scsi_state *state,
+			    uint8_t sense[SCSI_SENSE_SIZE])
 {
-	return scsi_sense_data(false, SCSI_SENSE_MEDIUM_ERROR,
-			       SCSI_ASC_SANITIZE_FAILED, sense);
+	uint8_t key = SCSI_SENSE_NOT_READY;
+	uint16_t asc = SCSI_ASC_SANITIZE_IN_PROGRESS;
+
+	/* When it has ended just now, it was running when it was asked. */
+	if (state != NULL) {
+		scsi_sanitize_sense(state, &key, &asc);
+	}
+	return scsi_sense_data(false, key, asc, sense);
 }
 
 uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,

@@ -191,6 +191,13 @@ void scsi_state_power_on(struct scsi_state *state)
 	scsi_state_nexus_trim(state);
 }
 
+void scsi_state_process_died(struct scsi_state *state)
+{
+	if (state->sanitize == SCSI_SANITIZE_RUNNING) {
+		state->sanitize = SCSI_SANITIZE_FAILED;
+	}
+}
+
 /* One who is away does not see a change of what it will find. */
 void scsi_nexus_establish_ua(struct scsi_nexus_state *nexus, uint32_t ua)
 {
@@ -373,8 +380,8 @@ enum scsi_io_verdict scsi_check_io(const struct scsi_state *state,
 	if (is_write && (state->mode & SCSI_MODE_SWP)) {
 		return SCSI_IO_WRITE_PROTECTED;
 	}
-	if (state->sanitize_failed) {
-		return SCSI_IO_SANITIZE_FAILED;
+	if (state->sanitize != SCSI_SANITIZE_NONE) {
+		return SCSI_IO_SANITIZE;
 	}
 	return SCSI_IO_ALLOWED;
 }

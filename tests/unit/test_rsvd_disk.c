@@ -373,6 +373,53 @@ static void the_opens_of_a_dead_process_do_not_count(void **state)
 	assert_int_equal(record->scsi->num_nexuses, 0);
 }
 
+/* What SANITIZE does before its first block */
+static NTSTATUS begin_sanitize(struct scsi_state *state, bool *changed,
+			       void *fn_data)
+{
+	state->sanitize = SCSI_SANITIZE_RUNNING;
+	*changed = true;
+	return NT_STATUS_OK;
+}
+
+static void assert_sanitize(struct rsvd_disk *disk,
+			    enum scsi_sanitize_state sanitize)
+{
+	const struct scsi_state *state = rsvd_disk_scsi_state(disk, NULL);
+
+	assert_non_null(state);
+	assert_int_equal(state->sanitize, sanitize);
+}
+
+static void a_sanitize_has_failed_when_its_process_has_died(void **state)
+{
+	struct fixture *f = *state;
+	NTSTATUS status;
+
+	attach(f->process[0], 1, &initiator_1);
+	attach(f->process[1], 1, &initiator_2);
+	status = rsvd_disk_scsi_update(f->process[0], begin_sanitize, NULL);
+	assert_true(NT_STATUS_IS_OK(status));
+	assert_sanitize(f->process[1], SCSI_SANITIZE_RUNNING);
+
+	f->dead[0] = true;
+	assert_sanitize(f->process[1], SCSI_SANITIZE_FAILED);
+}
+
+static void a_sanitize_has_failed_when_smbd_has_stopped(void **state)
+{
+	struct fixture *f = *state;
+	NTSTATUS status;
+
+	attach(f->process[0], 1, &initiator_1);
+	status = rsvd_disk_scsi_update(f->process[0], begin_sanitize, NULL);
+	assert_true(NT_STATUS_IS_OK(status));
+
+	restart(f);
+	attach(f->process[0], 1, &initiator_1);
+	assert_sanitize(f->process[0], SCSI_SANITIZE_FAILED);
+}
+
 static void a_registration_outlives_the_open_and_the_process(void **state)
 {
 	struct fixture *f = *state;
@@ -757,6 +804,8 @@ int main(void)
 		rsvd_test(a_raw_open_of_a_shared_disk_is_refused),
 		rsvd_test(a_raw_open_keeps_all_others_out),
 		rsvd_test(the_opens_of_a_dead_process_do_not_count),
+		rsvd_test(a_sanitize_has_failed_when_its_process_has_died),
+		rsvd_test(a_sanitize_has_failed_when_smbd_has_stopped),
 		rsvd_test(a_registration_outlives_the_open_and_the_process),
 		rsvd_test(a_registration_outlives_smbd),
 		rsvd_test(without_aptpl_a_registration_ends_with_the_power),

@@ -875,7 +875,7 @@ static void sanitize_overwrites_all_blocks_alike(void **state)
 			    "\xfe\xfd\xfc\xfe\xfd\xfc", 6);
 	assert_memory_equal(t->disk->data + 4095 * 512,
 			    "\xfe\xfd\xfc\xfe\xfd\xfc", 6);
-	assert_false(t->disk->state->sanitize_failed);
+	assert_int_equal(t->disk->state->sanitize, SCSI_SANITIZE_NONE);
 }
 
 static void sanitize_block_erase_unmaps_all(void **state)
@@ -932,7 +932,7 @@ static void a_failed_sanitize_closes_the_medium(void **state)
 	scsi_send(t, &t->b, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
 	assert_sense(t, 0x3, 0x3103);
 	assert_int_equal(scsi_check_io(t->disk->state, &t->b.initiator_id,
-				       false), SCSI_IO_SANITIZE_FAILED);
+				       false), SCSI_IO_SANITIZE);
 	scsi_send(t, &t->b, 0x12, 0, 0, 0, 36, 0);
 	assert_good(t);
 	scsi_send(t, &t->b, 0x03, 0, 0, 0, 18, 0);
@@ -943,6 +943,60 @@ static void a_failed_sanitize_closes_the_medium(void **state)
 	assert_invalid_cdb(t, 0xcc, 1);
 	scsi_send(t, &t->a, 0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0);
 	assert_good(t);
+	scsi_send(t, &t->b, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	assert_good(t);
+}
+
+static struct scsi_test *sanitize_test;
+static const struct scsi_disk_ops *memory_disk_ops;
+static unsigned num_zeros;
+
+/* In the middle of a SANITIZE of a, with AUSE, the others come. */
+static NTSTATUS zero_while_others_come(void *private_data, uint64_t offset,
+				       uint64_t length)
+{
+	struct scsi_test *t = sanitize_test;
+	struct scsi_task task = t->task;
+
+	num_zeros += 1;
+	t->disk->scsi.ops = memory_disk_ops;
+
+	scsi_send(t, &t->b, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	assert_sense(t, 0x2, 0x041b);
+	scsi_send(t, &t->b, 0x00, 0, 0, 0, 0, 0);
+	assert_sense(t, 0x2, 0x041b);
+	scsi_send(t, &t->b, 0x03, 0, 0, 0, 18, 0);
+	assert_int_equal(t->in[2], 0x02);
+	assert_int_equal(t->in[12], 0x04);
+	assert_int_equal(t->in[13], 0x1b);
+	assert_int_equal(scsi_check_io(t->disk->state, &t->b.initiator_id,
+				       true), SCSI_IO_SANITIZE);
+	/* EXIT FAILURE MODE, and another BLOCK ERASE */
+	scsi_send(t, &t->b, 0x48, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0);
+	assert_sense(t, 0x2, 0x041b);
+	scsi_send(t, &t->b, 0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0);
+	assert_sense(t, 0x2, 0x041b);
+	scsi_send(t, &t->b, 0x12, 0, 0, 0, 36, 0);
+	assert_good(t);
+
+	t->task = task;
+	return memory_disk_ops->zero(private_data, offset, length);
+}
+
+static void nobody_comes_into_a_sanitize(void **state)
+{
+	struct scsi_test *t = *state;
+	struct scsi_disk_ops ops = *t->disk->scsi.ops;
+
+	sanitize_test = t;
+	num_zeros = 0;
+	memory_disk_ops = t->disk->scsi.ops;
+	ops.zero = zero_while_others_come;
+	t->disk->scsi.ops = &ops;
+
+	scsi_send(t, &t->a, 0x48, 0x22, 0, 0, 0, 0, 0, 0, 0, 0);
+	assert_good(t);
+	assert_int_equal(num_zeros, 1);
 	scsi_send(t, &t->b, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
 	assert_good(t);
 }
@@ -1010,6 +1064,7 @@ int main(void)
 		scsi_unit_test(sanitize_block_erase_unmaps_all),
 		scsi_unit_test(sanitize_checks_its_pattern),
 		scsi_unit_test(a_failed_sanitize_closes_the_medium),
+		scsi_unit_test(nobody_comes_into_a_sanitize),
 		scsi_unit_test(ause_allows_to_give_up_on_sanitize),
 	};
 
