@@ -76,6 +76,13 @@ static uint8_t rsvd_tunnel_scsi_srb_status(const struct scsi_task *task)
 {
 	switch (task->status) {
 	case SCSI_STATUS_GOOD:
+		if (task->data_in_overrun) {
+			/*
+			 * MaxOutputResponse is less than DataTransferLength,
+			 * and half a read must not pass for a whole one.
+			 */
+			return RSVD_SRB_STATUS_DATA_OVERRUN;
+		}
 		return RSVD_SRB_STATUS_SUCCESS;
 	case SCSI_STATUS_CHECK_CONDITION:
 		return RSVD_SRB_STATUS_ERROR | RSVD_SRB_STATUS_AUTOSENSE_VALID;

@@ -122,6 +122,7 @@ struct scsi_task {
 	uint32_t data_in_size;
 	/* filled by scsi_execute() */
 	uint32_t data_in_length;
+	bool data_in_overrun;		/* data_in was not room enough */
 	uint8_t status;			/* SCSI_STATUS_* */
 	uint8_t sense_length;
 	uint8_t sense[SCSI_SENSE_SIZE];

@@ -231,6 +231,7 @@ void scsi_read(struct scsi_request *req)
 	length = MIN(range.length, task->data_in_size);
 	if (scsi_block_read(req, task->data_in, length, range.offset)) {
 		task->data_in_length = length;
+		task->data_in_overrun = length < range.length;
 	}
 }
 

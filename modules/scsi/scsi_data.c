@@ -13,6 +13,8 @@ void scsi_data_in_start(struct scsi_request *req, struct scsi_data_in *in,
 	*in = (struct scsi_data_in) {
 		.buf = req->task->data_in,
 		.room = MIN(allocation_length, req->task->data_in_size),
+		.is_transport_room =
+			allocation_length > req->task->data_in_size,
 	};
 }
 
@@ -80,6 +82,8 @@ void scsi_data_in_patch_be32(struct scsi_data_in *in, size_t offset,
 void scsi_data_in_end(struct scsi_request *req, struct scsi_data_in *in)
 {
 	req->task->data_in_length = MIN(in->length, in->room);
+	req->task->data_in_overrun = in->is_transport_room &&
+		in->length > in->room;
 }
 
 void scsi_data_in_copy(struct scsi_request *req, const void *data,

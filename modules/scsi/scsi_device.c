@@ -417,6 +417,7 @@ void scsi_execute(struct scsi_disk *disk, struct scsi_nexus *nexus,
 	const struct scsi_state *state = NULL;
 
 	task->data_in_length = 0;
+	task->data_in_overrun = false;
 	task->status = SCSI_STATUS_GOOD;
 	task->sense_length = 0;
 	memset(task->sense, 0, sizeof(task->sense));

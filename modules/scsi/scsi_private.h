@@ -164,12 +164,13 @@ uint16_t scsi_ua_asc(uint32_t ua);
 /*
  * Parameter data on its way to the initiator. What is put beyond the
  * allocation length, or beyond the room of the transport, counts but goes
- * nowhere: SPC-4 truncates without error.
+ * nowhere: SPC-4 truncates without error. The transport tells its own.
  */
 struct scsi_data_in {
 	uint8_t *buf;
 	size_t room;
 	size_t length;
+	bool is_transport_room;	/* less than the allocation length */
 };
 
 /* scsi_data.c */

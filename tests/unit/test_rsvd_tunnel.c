@@ -604,6 +604,29 @@ static void more_data_than_asked_for_fails_disposition_0(void **state)
 	assert_int_equal(IVAL(out.data, 16 + 12), 8);
 }
 
+static void a_read_that_does_not_fit_the_answer_is_an_overrun(void **state)
+{
+	/* READ(10) of two blocks */
+	static const uint8_t in[] = {
+		HEADER(0x02, 0x10), SCSI(1), SRB_FLAGS, 0, 4, 0, 0,
+		0x28, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0,
+	};
+	struct rsvd_open *open = open_disk(*state, 0);
+	DATA_BLOB out;
+
+	assert_status(tunnel(*state, open, in, sizeof(in), 16 + 36 + 1024,
+			     &out), NT_STATUS_OK);
+	assert_int_equal(out.length, 16 + 36 + 1024);
+	assert_int_equal(out.data[16 + 2], 0x01);
+
+	assert_status(tunnel(*state, open, in, sizeof(in), 16 + 36 + 600,
+			     &out), NT_STATUS_OK);
+	assert_int_equal(out.length, 16 + 36 + 600);
+	assert_int_equal(out.data[16 + 2], 0x12);
+	assert_int_equal(IVAL(out.data, 16 + 12), 600);
+}
+
 /* WRITE(10) or READ(10) of block 8 */
 static void transfer(uint8_t *in, uint8_t opcode, uint8_t disposition)
 {
@@ -1255,6 +1278,8 @@ int main(void)
 		rsvd_test(a_malformed_scsi_request_comes_back),
 		rsvd_test(scsi_needs_an_initiator),
 		rsvd_test(more_data_than_asked_for_fails_disposition_0),
+		rsvd_test(
+			a_read_that_does_not_fit_the_answer_is_an_overrun),
 		rsvd_test(what_one_initiator_writes_another_reads),
 		rsvd_test(data_goes_the_way_the_cdb_says),
 		rsvd_test(the_tunnel_does_not_write_for_who_may_not),

@@ -229,6 +229,7 @@ static void a_read_stops_at_the_room_of_the_transport(void **state)
 	scsi_execute(&t->disk->scsi, &t->a, &t->task);
 	assert_good(t);
 	assert_int_equal(t->task.data_in_length, 600);
+	assert_true(t->task.data_in_overrun);
 	assert_int_equal(t->in[599], 0x22);
 	assert_int_equal(t->in[600], 0xee);
 }
