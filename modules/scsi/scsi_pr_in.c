@@ -60,7 +60,8 @@ static void scsi_pr_report_capabilities(const struct scsi_state *state,
 	uint8_t buf[8] = {
 		[1] = sizeof(buf),
 		[2] = 0x1d,	/* CRH, SIP_C, ATP_C, PTPL_C */
-		[3] = 0x80,	/* TMV; no word on ALLOW COMMANDS */
+		/* TMV; ALLOW COMMANDS 001b: no reservation stops TEST UNIT READY */
+		[3] = 0x90,
 		[4] = 0xea,	/* WR_EX_AR, EX_AC_RO, WR_EX_RO, EX_AC, WR_EX */
 		[5] = 0x01,	/* EX_AC_AR */
 	};

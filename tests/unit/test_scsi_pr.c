@@ -697,6 +697,19 @@ static void one_preempted_while_away_learns_of_it_when_back(void **state)
 	assert_one_attention(t, &t->a, 0x2a05);
 }
 
+static void closing_the_disk_does_not_hide_that_one_was_preempted(void **state)
+{
+	struct scsi_test *t = *state;
+
+	reserve_by_a(t, WE);
+	pr_out(t, &t->b, PREEMPT, WE, 0xb, 0xa, 0);
+	assert_good(t);
+	scsi_memory_disk_close(t->disk, &t->a);
+
+	scsi_memory_disk_open(t->disk, &t->a);
+	assert_one_attention(t, &t->a, 0x2a05);
+}
+
 static void a_release_while_away_is_no_news_when_back(void **state)
 {
 	struct scsi_test *t = *state;
@@ -717,7 +730,7 @@ static void aptpl_is_what_the_last_registration_said(void **state)
 	pr_out(t, &t->a, REGISTER, 0, 0, 0xa, APTPL);
 	assert_good(t);
 	scsi_send(t, &t->a, 0x5e, 0x02, 0, 0, 0, 0, 0, 0, 8, 0);
-	assert_data(t, 0, 8, 0x1d, 0x81, 0xea, 0x01, 0, 0);
+	assert_data(t, 0, 8, 0x1d, 0x91, 0xea, 0x01, 0, 0);
 
 	pr_out(t, &t->a, RESERVE, WE, 0xa, 0, 0);
 	assert_good(t);
@@ -735,7 +748,7 @@ static void aptpl_is_what_the_last_registration_said(void **state)
 	pr_out(t, &t->a, REGISTER, 0, 0xa, 0xa, 0);
 	assert_good(t);
 	scsi_send(t, &t->a, 0x5e, 0x02, 0, 0, 0, 0, 0, 0, 8, 0);
-	assert_data(t, 0, 8, 0x1d, 0x80, 0xea, 0x01, 0, 0);
+	assert_data(t, 0, 8, 0x1d, 0x90, 0xea, 0x01, 0, 0);
 	scsi_state_power_on(t->disk->state);
 	assert_int_equal(t->disk->state->num_nexuses, 0);
 	assert_int_equal(t->disk->state->pr_type, 0);
@@ -1326,6 +1339,8 @@ int main(void)
 		scsi_unit_test(a_registration_outlives_its_nexus),
 		scsi_unit_test(
 			one_preempted_while_away_learns_of_it_when_back),
+		scsi_unit_test(
+			closing_the_disk_does_not_hide_that_one_was_preempted),
 		scsi_unit_test(a_release_while_away_is_no_news_when_back),
 		scsi_unit_test(aptpl_is_what_the_last_registration_said),
 		scsi_unit_test(read_full_status_names_the_registrants),
