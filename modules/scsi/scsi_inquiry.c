@@ -133,7 +133,6 @@ static void scsi_vpd_extended_inquiry(struct scsi_request *req,
 	static const uint8_t buf[60] = {
 		[5 - 4] = 0x01,		/* SIMPSUP */
 		[6 - 4] = 0x01,		/* V_SUP: there is a write cache */
-		[8 - 4] = 0x00,		/* LUICLR: see scsi_state.c */
 	};
 
 	scsi_data_in_put(in, buf, sizeof(buf));
@@ -154,7 +153,7 @@ static void scsi_vpd_block_limits(struct scsi_request *req,
 	scsi_put_be16(buf + 6 - 4, physical);
 	scsi_put_be32(buf + 8 - 4, max_blocks);
 	scsi_put_be32(buf + 12 - 4, max_blocks);
-	scsi_put_be32(buf + 16 - 4, max_blocks);
+	/* MAXIMUM PREFETCH LENGTH zero: scsi_prefetch() has no limit. */
 	if (disk->thin) {
 		scsi_put_be32(buf + 20 - 4, SCSI_MAX_UNMAP_BLOCKS);
 		scsi_put_be32(buf + 24 - 4, SCSI_MAX_UNMAP_DESCRIPTORS);
