@@ -107,6 +107,25 @@ void scsi_start_stop_unit(struct scsi_request *req)
 	}
 }
 
+/*
+ * SPC-4 6.42, SEND DIAGNOSTIC, which SBC-3 has among the mandatory commands.
+ * The default self-test is passed by a disk that can be reached; there are no
+ * others, and no diagnostic pages.
+ */
+void scsi_send_diagnostic(struct scsi_request *req)
+{
+	const uint8_t *cdb = req->task->cdb;
+
+	if ((cdb[1] & 0xe0) != 0) {
+		/* SELF-TEST CODE */
+		scsi_invalid_field_in_cdb(req, 1, 7);
+		return;
+	}
+	if (scsi_get_be16(cdb + 3) != 0) {
+		scsi_invalid_field_in_cdb(req, 3, -1);
+	}
+}
+
 /* The medium cannot be removed, so there is nothing to prevent. */
 void scsi_prevent_allow(struct scsi_request *req)
 {

@@ -268,6 +268,7 @@ void scsi_lu_designator(const struct scsi_disk *disk, uint8_t naa[8]);
 void scsi_test_unit_ready(struct scsi_request *req);
 void scsi_request_sense(struct scsi_request *req);
 void scsi_start_stop_unit(struct scsi_request *req);
+void scsi_send_diagnostic(struct scsi_request *req);
 void scsi_prevent_allow(struct scsi_request *req);
 void scsi_log_sense(struct scsi_request *req);
 

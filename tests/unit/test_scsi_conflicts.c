@@ -31,6 +31,7 @@ static const struct row rows[] = {
 	{ "INQUIRY", "AAAAAA", { 0x12, [4] = 36 }, 0 },
 	{ "MODE SELECT(6)", "CCACCC", { 0x15, 0x10 }, 0 },
 	{ "MODE SENSE(6)", "ACAACC", { 0x1a, 0, 0x3f, [4] = 64 }, 0 },
+	{ "SEND DIAGNOSTIC", "CCACCC", { 0x1d, 0x04 }, 0 },
 	{ "PREVENT ALLOW, prevent", "CCACCC", { 0x1e, [4] = 1 }, 0 },
 	{ "PREVENT ALLOW, allow", "AAAAAA", { 0x1e }, 0 },
 	{ "LOG SENSE", "AAAAAA", { 0x4d, 0, 0x40, [8] = 64 }, 0 },

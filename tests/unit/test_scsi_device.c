@@ -427,6 +427,22 @@ static void prevent_allow_has_nothing_to_prevent(void **state)
 	assert_good(t);
 }
 
+static void the_default_self_test_is_the_only_one(void **state)
+{
+	struct scsi_test *t = *state;
+
+	/* SELFTEST; without it and without pages there is nothing to do */
+	scsi_send(t, &t->a, 0x1d, 0x04, 0, 0, 0, 0);
+	assert_good(t);
+	scsi_send(t, &t->a, 0x1d, 0x10, 0, 0, 0, 0);
+	assert_good(t);
+	/* Background short self-test */
+	scsi_send(t, &t->a, 0x1d, 0x20, 0, 0, 0, 0);
+	assert_invalid_cdb(t, 0xcf, 1);
+	scsi_send_data(t, &t->a, t->out, 4, 0x1d, 0x10, 0, 0, 4, 0);
+	assert_invalid_cdb(t, 0xc0, 3);
+}
+
 static void stopping_the_unit_flushes_it(void **state)
 {
 	struct scsi_test *t = *state;
@@ -498,6 +514,7 @@ int main(void)
 			state_that_cannot_be_changed_is_a_hardware_error),
 		scsi_unit_test(errors_of_the_image_become_sense_data),
 		scsi_unit_test(prevent_allow_has_nothing_to_prevent),
+		scsi_unit_test(the_default_self_test_is_the_only_one),
 		scsi_unit_test(stopping_the_unit_flushes_it),
 		scsi_unit_test(log_sense_lists_its_pages),
 	};

@@ -60,6 +60,7 @@ SG3_UTILS = [
     ('sg_sync', [], r''),
     ('sg_verify', ['--lba=0', '--count=16'], r''),
     ('sg_reassign', ['--dummy', '--address=1'], r''),
+    ('sg_senddiag', ['--test'], r''),
 ]
 
 
