@@ -273,7 +273,8 @@ NTSTATUS rsvd_open_store_error(struct rsvd_open *open, bool is_write,
 		return error;
 	}
 
-	scsi_sense_io_error(error, is_write, sense);
+	scsi_sense_io_error(rsvd_disk_scsi_state(open->disk, NULL), error,
+			    is_write, sense);
 	return rsvd_open_store_autosense(open, sense);
 }
 
@@ -382,7 +383,8 @@ static NTSTATUS rsvd_open_check_scsi_io(struct rsvd_open *open, bool is_write)
 	case SCSI_IO_ALLOWED:
 		return NT_STATUS_OK;
 	case SCSI_IO_WRITE_PROTECTED:
-		scsi_sense_write_protected(sense);
+		scsi_sense_write_protected(
+			rsvd_disk_scsi_state(open->disk, NULL), sense);
 		return rsvd_open_store_autosense(open, sense);
 	case SCSI_IO_SANITIZE:
 		scsi_sense_sanitize(rsvd_disk_scsi_state(open->disk, NULL),

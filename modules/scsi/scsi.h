@@ -172,7 +172,7 @@ static inline bool scsi_write_through(const struct scsi_state *state)
  * data and strike it off the shared state, so that it is reported once.
  *
  * @param[out]  ua         which SCSI_UA_*; zero when none was pending (any more)
- * @param[out]  sense      18 bytes of sense data, then zeros; may be NULL
+ * @param[out]  sense      sense data, then zeros; may be NULL
  * @return what ops->update_state() returned
  */
 NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
@@ -181,17 +181,19 @@ NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
 				  uint8_t sense[SCSI_SENSE_SIZE]);
 
 /**
- * Build fixed format sense data for an SMB2 READ or WRITE that failed with
+ * Build sense data for an SMB2 READ or WRITE that failed with
  * SCSI_IO_WRITE_PROTECTED or SCSI_IO_SANITIZE, or below us with *error*.
  *
+ * @param[in]  state  from ops->state(): D_SENSE in it chooses the format.
+ *                    NULL when it cannot be had
  * @return the length, at most SCSI_SENSE_SIZE
  */
-uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE]);
-/* state may be NULL when it cannot be had. */
+uint8_t scsi_sense_write_protected(const struct scsi_state *state,
+				   uint8_t sense[SCSI_SENSE_SIZE]);
 uint8_t scsi_sense_sanitize(const struct scsi_state *state,
 			    uint8_t sense[SCSI_SENSE_SIZE]);
-uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
-			    uint8_t sense[SCSI_SENSE_SIZE]);
+uint8_t scsi_sense_io_error(const struct scsi_state *state, NTSTATUS error,
+			    bool is_write, uint8_t sense[SCSI_SENSE_SIZE]);
 
 /*
  * The stored state: scsi_pr.idl. These work on the structure alone, inside

@@ -242,10 +242,21 @@ void scsi_report_unit_attention(struct scsi_request *req, uint32_t ua)
 	scsi_check_condition(req, SCSI_SENSE_UNIT_ATTENTION, scsi_ua_asc(ua));
 }
 
-uint8_t scsi_sense_write_protected(uint8_t sense[SCSI_SENSE_SIZE])
+static uint8_t scsi_sense_of_state(const struct scsi_state *state,
+				   uint8_t key, uint16_t asc,
+				   uint8_t sense[SCSI_SENSE_SIZE])
 {
-	return scsi_sense_data(false, SCSI_SENSE_DATA_PROTECT,
-			       SCSI_ASC_SOFTWARE_WRITE_PROTECTED, sense);
+	bool descriptor_format =
+		state != NULL && (state->mode & SCSI_MODE_D_SENSE);
+
+	return scsi_sense_data(descriptor_format, key, asc, sense);
+}
+
+uint8_t scsi_sense_write_protected(const struct scsi_state *state,
+				   uint8_t sense[SCSI_SENSE_SIZE])
+{
+	return scsi_sense_of_state(state, SCSI_SENSE_DATA_PROTECT,
+				   SCSI_ASC_SOFTWARE_WRITE_PROTECTED, sense);
 }
 
 uint8_t scsi_sense_sanitize(const struct scsi_state *state,
@@ -258,15 +269,15 @@ uint8_t scsi_sense_sanitize(const struct scsi_state *state,
 	if (state != NULL) {
 		scsi_sanitize_sense(state, &key, &asc);
 	}
-	return scsi_sense_data(false, key, asc, sense);
+	return scsi_sense_of_state(state, key, asc, sense);
 }
 
-uint8_t scsi_sense_io_error(NTSTATUS error, bool is_write,
-			    uint8_t sense[SCSI_SENSE_SIZE])
+uint8_t scsi_sense_io_error(const struct scsi_state *state, NTSTATUS error,
+			    bool is_write, uint8_t sense[SCSI_SENSE_SIZE])
 {
 	uint8_t key;
 	uint16_t asc;
 
 	scsi_io_error_code(error, is_write, &key, &asc);
-	return scsi_sense_data(false, key, asc, sense);
+	return scsi_sense_of_state(state, key, asc, sense);
 }

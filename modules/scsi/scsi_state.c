@@ -225,6 +225,7 @@ void scsi_state_establish_ua(struct scsi_state *state,
 struct scsi_take_ua {
 	const struct GUID *initiator_id;
 	uint32_t ua;
+	uint8_t mode;
 };
 
 static NTSTATUS scsi_take_unit_attention_fn(struct scsi_state *state,
@@ -234,6 +235,7 @@ static NTSTATUS scsi_take_unit_attention_fn(struct scsi_state *state,
 	struct scsi_nexus_state *nexus = NULL;
 
 	take->ua = 0;
+	take->mode = state->mode;
 
 	nexus = scsi_state_find(state, take->initiator_id);
 	if (nexus == NULL || nexus->unit_attentions == 0) {
@@ -268,7 +270,8 @@ NTSTATUS scsi_take_unit_attention(struct scsi_disk *disk,
 
 	*ua = take.ua;
 	if (sense != NULL) {
-		scsi_sense_data(false, SCSI_SENSE_UNIT_ATTENTION,
+		scsi_sense_data(take.mode & SCSI_MODE_D_SENSE,
+				SCSI_SENSE_UNIT_ATTENTION,
 				scsi_ua_asc(take.ua), sense);
 	}
 	return NT_STATUS_OK;

@@ -243,6 +243,34 @@ static void smb2_io_takes_a_unit_attention_too(void **state)
 	assert_int_equal(ua, 0);
 }
 
+static void d_sense_is_for_smb2_io_too(void **state)
+{
+	struct scsi_test *t = *state;
+	uint8_t sense[SCSI_SENSE_SIZE];
+	const uint8_t capacity[SCSI_SENSE_SIZE] = { 0x72, 0x06, 0x2a, 0x09 };
+	const uint8_t protected[SCSI_SENSE_SIZE] = { 0x72, 0x07, 0x27, 0x02 };
+	const uint8_t medium[SCSI_SENSE_SIZE] = { 0x72, 0x03, 0x11, 0x00 };
+	uint32_t ua = 0;
+
+	set_descriptor_sense(t);
+	attention(t, SCSI_UA_CAPACITY_DATA_CHANGED);
+
+	scsi_take_unit_attention(&t->disk->scsi, &t->a.initiator_id, &ua,
+				 sense);
+	assert_memory_equal(sense, capacity, sizeof(sense));
+	assert_int_equal(scsi_sense_write_protected(t->disk->state, sense),
+			 8);
+	assert_memory_equal(sense, protected, sizeof(sense));
+	assert_int_equal(scsi_sense_io_error(t->disk->state,
+					     NT_STATUS_IO_DEVICE_ERROR, false,
+					     sense), 8);
+	assert_memory_equal(sense, medium, sizeof(sense));
+
+	/* Who can be told nothing else gets the format that all know. */
+	assert_int_equal(scsi_sense_write_protected(NULL, sense), 18);
+	assert_int_equal(sense[0], 0x70);
+}
+
 static void a_new_nexus_owes_no_unit_attention(void **state)
 {
 	struct scsi_test *t = *state;
@@ -505,6 +533,7 @@ int main(void)
 		scsi_unit_test(
 			nothing_is_written_instead_of_a_unit_attention),
 		scsi_unit_test(smb2_io_takes_a_unit_attention_too),
+		scsi_unit_test(d_sense_is_for_smb2_io_too),
 		scsi_unit_test(a_new_nexus_owes_no_unit_attention),
 		scsi_unit_test(a_nexus_lives_as_long_as_its_last_open),
 		scsi_unit_test(a_read_only_handle_reads_and_asks),
