@@ -33,6 +33,7 @@ PORT_NAME = 'iqn.2013-08.org.samba:rsvd:%s:%s,i,0x800000000000'
 
 # Exit statuses of sg3_utils
 MISCOMPARE, UNIT_ATTENTION, DATA_PROTECT, CONFLICT = 14, 6, 7, 24
+ILLEGAL_REQUEST, INVALID_OPCODE = 5, 9
 
 A, B = DEVICES
 
@@ -58,6 +59,10 @@ ABOUT_THE_DISK = [
     (['sg_rtpg', A], r'AO_SUP : 1'),
     (['sg_logs', '--page=0', A], r'Informational'),
     (['sg_requests', A], r'[Nn]o additional sense'),
+    (['sg_senddiag', '--test', A], r''),
+    (['sg_copy_results', '--params', A], r'Maximum segment length: 33554432'),
+    (['sg_start', '--stop', A], r''),
+    (['sg_turs', A], r'^$'),
 ]
 
 DATA = [
@@ -73,6 +78,36 @@ DATA = [
     (['sg_verify', '--lba=0', '--count=16', A], r''),
     (['sg_sync', A], r''),
     (['sg_read', 'if=' + B, 'bs=512', 'count=16'], r'16\+0 records in'),
+    (['sg_write_verify', '--lba=100', '--num=1', '--ilen=512',
+      '--in=%(ones)s', A], r''),
+    (['sg_write_x', '--atomic=0', '--lba=101', '--num=1', '--in=%(ones)s', A],
+     r''),
+    (['sg_write_x', '--or', '--lba=102', '--num=1', '--in=%(ones)s', A], r''),
+    (['sg_xcopy', 'if=' + A, 'of=' + A, 'bs=512', 'count=3', 'skip=100',
+      'seek=200'], r'3 blocks, 1 command'),
+    (['sg_verify', '--16', '--lba=202', '--count=1', '--ndo=512',
+      '--in=%(ones)s', B], r''),
+    (['sg_dd', 'if=%(ones)s', 'of=' + A, 'bs=512', 'seek=300', 'count=1'],
+     r'1\+0 records out'),
+    (['sg_verify', '--lba=300', '--count=1', '--ndo=512', '--in=%(ones)s', B],
+     r''),
+    (['sg_verify', '--lba=301', '--count=1', '--ndo=512', '--in=%(ones)s', B],
+     r'', MISCOMPARE),
+]
+
+# Commands that other devices have, and ways to ask for too much
+REFUSED = [
+    (['sg_raw', A, '04', '00', '00', '00', '00', '00'], r'', INVALID_OPCODE),
+    (['sg_rep_zones', A], r'', INVALID_OPCODE),
+    (['sg_stpg', '--active', A], r'Invalid opcode'),
+    (['sg_read_buffer', A], r'', INVALID_OPCODE),
+    (['sg_ses', A], r'', INVALID_OPCODE),
+    (['sg_ident', A], r'', ILLEGAL_REQUEST),
+    (['sg_sanitize', '--crypto', '--quick', A], r'', ILLEGAL_REQUEST),
+    (['sg_start', '--eject', A], r'', ILLEGAL_REQUEST),
+    (['sg_logs', '--page=0xd', A], r'', ILLEGAL_REQUEST),
+    (['sg_inq', '--page=0x88', '--raw', A], r'', ILLEGAL_REQUEST),
+    (['sg_senddiag', '--selftest=1', A], r'', ILLEGAL_REQUEST),
 ]
 
 
@@ -203,7 +238,7 @@ def sg3_utils():
         'ones': file_of('ones', b'\xff' * 512),
         'swap': file_of('swap', b'\xff' * 512 + b'\x11' * 512),
     }
-    steps = ABOUT_THE_DISK + DATA + RESERVATIONS
+    steps = ABOUT_THE_DISK + DATA + REFUSED + RESERVATIONS
     commands = [[word % known for word in step[0]] for step in steps]
     # All in one run: who comes and goes loses its unit attentions.
     script = ''.join('%s\nprintf "\\n--- %%d\\n" $?\n' % shlex.join(command)
