@@ -195,6 +195,33 @@ bool scsi_block_write(struct scsi_request *req, const void *buf,
 	return true;
 }
 
+/*
+ * Of a range that could not be read, the first block that cannot: the
+ * initiator is to know which one is bad (SBC-3, INFORMATION of a MEDIUM
+ * ERROR), and that those before it are not. buf is overwritten.
+ */
+static void scsi_block_read_error(struct scsi_request *req, void *buf,
+				  size_t length, uint64_t offset,
+				  NTSTATUS error)
+{
+	struct scsi_disk *disk = req->disk;
+	uint32_t lbs = disk->logical_sector_size;
+	size_t done;
+
+	for (done = 0; done < length; done += lbs) {
+		NTSTATUS status = disk->ops->read(disk->private_data, buf,
+						  MIN(lbs, length - done),
+						  offset + done);
+
+		if (!NT_STATUS_IS_OK(status)) {
+			scsi_read_error(req, status, (offset + done) / lbs);
+			return;
+		}
+	}
+	/* It has gone as it came. */
+	scsi_io_error(req, error, false);
+}
+
 bool scsi_block_read(struct scsi_request *req, void *buf, size_t length,
 		     uint64_t offset)
 {
@@ -206,7 +233,7 @@ bool scsi_block_read(struct scsi_request *req, void *buf, size_t length,
 	}
 	status = disk->ops->read(disk->private_data, buf, length, offset);
 	if (!NT_STATUS_IS_OK(status)) {
-		scsi_io_error(req, status, false);
+		scsi_block_read_error(req, buf, length, offset, status);
 		return false;
 	}
 	return true;

@@ -154,6 +154,7 @@ void scsi_parameter_error(struct scsi_request *req, uint8_t key, uint16_t asc,
 			  uint16_t byte);
 void scsi_parameter_list_length_error(struct scsi_request *req);
 void scsi_io_error(struct scsi_request *req, NTSTATUS error, bool is_write);
+void scsi_read_error(struct scsi_request *req, NTSTATUS error, uint64_t lba);
 void scsi_state_error(struct scsi_request *req, NTSTATUS error);
 void scsi_reservation_conflict(struct scsi_request *req);
 void scsi_report_unit_attention(struct scsi_request *req, uint32_t ua);

@@ -190,6 +190,20 @@ void scsi_io_error(struct scsi_request *req, NTSTATUS error, bool is_write)
 	scsi_check_condition(req, key, asc);
 }
 
+/* The same when it is known which block cannot be read */
+void scsi_read_error(struct scsi_request *req, NTSTATUS error, uint64_t lba)
+{
+	uint8_t key;
+	uint16_t asc;
+
+	scsi_io_error_code(error, false, &key, &asc);
+	if (key == SCSI_SENSE_MEDIUM_ERROR) {
+		scsi_check_condition_info(req, key, asc, lba);
+		return;
+	}
+	scsi_check_condition(req, key, asc);
+}
+
 /* The shared state could not be read or changed. */
 void scsi_state_error(struct scsi_request *req, NTSTATUS error)
 {

@@ -373,6 +373,42 @@ static void verify_finds_what_cannot_be_read(void **state)
 	assert_sense(t, 0x3, 0x1100);
 }
 
+static const struct scsi_disk_ops *memory_disk_ops;
+
+/* Block 5 cannot be read. */
+static NTSTATUS read_but_block_5(void *private_data, void *buf, size_t length,
+				 uint64_t offset)
+{
+	if (offset < 6 * TEST_BLOCK && offset + length > 5 * TEST_BLOCK) {
+		return NT_STATUS_IO_DEVICE_ERROR;
+	}
+	return memory_disk_ops->read(private_data, buf, length, offset);
+}
+
+static void a_medium_error_tells_the_block(void **state)
+{
+	struct scsi_test *t = *state;
+	struct scsi_disk_ops ops = *t->disk->scsi.ops;
+	const uint8_t sense[18] = {
+		0xf0, 0, 0x03, 0, 0, 0, 0x05, 10, 0, 0, 0, 0, 0x11, 0x00
+	};
+
+	memory_disk_ops = t->disk->scsi.ops;
+	ops.read = read_but_block_5;
+	t->disk->scsi.ops = &ops;
+
+	/* READ(10) and VERIFY(10) of blocks 2 to 9 */
+	scsi_send(t, &t->a, 0x28, 0, 0, 0, 0, 2, 0, 0, 8, 0);
+	assert_sense(t, 0x3, 0x1100);
+	assert_memory_equal(t->task.sense, sense, sizeof(sense));
+	scsi_send(t, &t->a, 0x2f, 0, 0, 0, 0, 2, 0, 0, 8, 0);
+	assert_sense(t, 0x3, 0x1100);
+	assert_memory_equal(t->task.sense, sense, sizeof(sense));
+	scsi_send(t, &t->a, 0x28, 0, 0, 0, 0, 6, 0, 0, 8, 0);
+	assert_good(t);
+	t->disk->scsi.ops = memory_disk_ops;
+}
+
 static void write_and_verify_is_on_stable_storage(void **state)
 {
 	struct scsi_test *t = *state;
@@ -949,7 +985,6 @@ static void a_failed_sanitize_closes_the_medium(void **state)
 }
 
 static struct scsi_test *sanitize_test;
-static const struct scsi_disk_ops *memory_disk_ops;
 static unsigned num_zeros;
 
 /* In the middle of a SANITIZE of a, with AUSE, the others come. */
@@ -1032,6 +1067,7 @@ int main(void)
 		scsi_unit_test(prefetch_checks_its_range),
 		scsi_unit_test(verify_compares_with_the_data_if_it_is_to),
 		scsi_unit_test(verify_finds_what_cannot_be_read),
+		scsi_unit_test(a_medium_error_tells_the_block),
 		scsi_unit_test(write_and_verify_is_on_stable_storage),
 		scsi_unit_test(compare_and_write_writes_what_matches),
 		scsi_unit_test(
