@@ -445,7 +445,11 @@ void scsi_execute(struct scsi_disk *disk, struct scsi_nexus *nexus,
 	if (scsi_request_conflicts(&req, req.command->conflict)) {
 		return;
 	}
-	if (!scsi_check_cdb(&req) || !scsi_check_write_access(&req)) {
+	/*
+	 * Whatever is wrong with a write to a protected disk, that it is one
+	 * matters most to the initiator.
+	 */
+	if (!scsi_check_write_access(&req) || !scsi_check_cdb(&req)) {
 		return;
 	}
 	if ((req.command->flags & SCSI_CMD_MEDIUM) &&

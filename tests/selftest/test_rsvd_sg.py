@@ -222,6 +222,25 @@ def libiscsi_sanitize():
                scsi_suites.suite_summary(output) == (1, 1, 1, 0), '', output)
 
 
+# Page 0a of the mode parameters with SWP set
+SWP_ON = ['sg_wr_mode', '--page=0xa', '--mask=0,0,0,0,8',
+          '--contents=0a,0a,02,10,08,0,0,0,0,0,0,0', A]
+
+
+def libiscsi_read_only():
+    """What the suite has for disks that are write-protected."""
+    suite = scsi_suites.SUITE[:-1] + ['SCSI.ReadOnly', A]
+    for why, output in [
+            ('for who may only read',
+             rsvd_sg('suite.vhdx', suite, user='READER_USERNAME').stdout),
+            ('with SWP', rsvd_sg('suite.vhdx', [
+                'sh', '-c', '%s && %s' % (shlex.join(SWP_ON),
+                                          shlex.join(suite))]).stdout)]:
+        yield ('libiscsi: ReadOnly.ReadOnlySBC, ' + why,
+               scsi_suites.suite_summary(output) == (1, 1, 1, 0) and
+               'SKIPPED' not in output, '', output)
+
+
 def file_of(name, data):
     path = os.path.join(TMP, name)
     with open(path, 'wb') as out:
@@ -330,6 +349,7 @@ def results():
         yield from libiscsi()
         yield from libiscsi_on_a_disk_as_it_comes()
         yield from libiscsi_sanitize()
+        yield from libiscsi_read_only()
     why = scsi_suites.missing('sg_persist')
     if why:
         yield 'sg3_utils', True, why, ''

@@ -313,6 +313,17 @@ static void a_read_only_handle_reads_and_asks(void **state)
 	assert_good(t);
 }
 
+static void a_write_to_a_protected_disk_is_that_above_all(void **state)
+{
+	struct scsi_test *t = *state;
+
+	t->a.may_write = false;
+	/* WRITE SAME(10) with UNMAP, which is a reserved bit here */
+	scsi_send_data(t, &t->a, t->out, 512, 0x41, 0x08, 0, 0, 0, 0, 0, 0, 1,
+		       0);
+	assert_sense(t, 0x7, 0x2700);
+}
+
 static void a_read_only_handle_changes_nothing(void **state)
 {
 	struct scsi_test *t = *state;
@@ -538,6 +549,7 @@ int main(void)
 		scsi_unit_test(a_nexus_lives_as_long_as_its_last_open),
 		scsi_unit_test(a_read_only_handle_reads_and_asks),
 		scsi_unit_test(a_read_only_handle_changes_nothing),
+		scsi_unit_test(a_write_to_a_protected_disk_is_that_above_all),
 		scsi_unit_test(no_cdb_of_any_content_gets_out_of_bounds),
 		scsi_unit_test(
 			state_that_cannot_be_changed_is_a_hardware_error),
