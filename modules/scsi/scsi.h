@@ -76,7 +76,8 @@ struct scsi_disk_ops {
 				 void *fn_data);
 	/*
 	 * Return when no I/O that these initiators started before the call
-	 * can touch the disk any more, in any process: PREEMPT AND ABORT.
+	 * can touch the disk any more, in any process: PREEMPT AND ABORT,
+	 * SANITIZE.
 	 */
 	NTSTATUS (*fence)(void *private_data, const struct GUID *initiators,
 			  size_t num_initiators);

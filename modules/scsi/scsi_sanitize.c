@@ -60,9 +60,32 @@ struct scsi_sanitize {
 
 	/* What the medium is to be marked with, and what was found instead */
 	enum scsi_sanitize_state mark;
+	bool mark_may_exit;
 	bool is_running;
 	bool cannot_exit;
+
+	/* Those whose writes may be on their way */
+	uint32_t num_others;
+	struct GUID others[SCSI_MAX_NEXUSES];
 };
+
+static void scsi_sanitize_find_others(struct scsi_sanitize *s,
+				      const struct scsi_state *state)
+{
+	const struct GUID *self_id = &s->req->nexus->initiator_id;
+	uint32_t i;
+
+	s->num_others = 0;
+	for (i = 0; i < state->num_nexuses; i++) {
+		const struct scsi_nexus_state *nexus = &state->nexuses[i];
+
+		if (nexus->num_opens != 0 &&
+		    !scsi_nexus_equal(&nexus->initiator_id, self_id)) {
+			s->others[s->num_others] = nexus->initiator_id;
+			s->num_others += 1;
+		}
+	}
+}
 
 /* Before the first block is touched */
 static NTSTATUS scsi_sanitize_begin_fn(struct scsi_state *state,
@@ -74,22 +97,24 @@ static NTSTATUS scsi_sanitize_begin_fn(struct scsi_state *state,
 	if (s->is_running) {
 		return NT_STATUS_OK;
 	}
+	s->mark = state->sanitize;
+	s->mark_may_exit = state->sanitize_may_exit;
+	scsi_sanitize_find_others(s, state);
+
 	state->sanitize = SCSI_SANITIZE_RUNNING;
 	state->sanitize_may_exit = s->may_exit;
 	*changed = true;
 	return NT_STATUS_OK;
 }
 
-/* After the last one */
+/* After the last one, or when it was not to be */
 static NTSTATUS scsi_sanitize_end_fn(struct scsi_state *state,
 				     bool *changed, void *fn_data)
 {
 	struct scsi_sanitize *s = fn_data;
 
 	state->sanitize = s->mark;
-	if (s->mark == SCSI_SANITIZE_NONE) {
-		state->sanitize_may_exit = false;
-	}
+	state->sanitize_may_exit = s->mark_may_exit;
 	*changed = true;
 	return NT_STATUS_OK;
 }
@@ -200,6 +225,30 @@ static NTSTATUS scsi_sanitize_erase_run(struct scsi_sanitize *s)
 }
 
 /*
+ * A write that was let through before the medium was marked must not land on
+ * what is sanitized already.
+ */
+static bool scsi_sanitize_fence(struct scsi_sanitize *s)
+{
+	const struct scsi_disk *disk = s->req->disk;
+	NTSTATUS status;
+
+	if (s->num_others == 0 || disk->ops->fence == NULL) {
+		return true;
+	}
+	status = disk->ops->fence(disk->private_data, s->others,
+				  s->num_others);
+	if (NT_STATUS_IS_OK(status)) {
+		return true;
+	}
+	/* Nothing has been touched yet. */
+	if (scsi_sanitize_update(s, scsi_sanitize_end_fn)) {
+		scsi_state_error(s->req, status);
+	}
+	return false;
+}
+
+/*
  * IMMED allows to end the command before the operation, it does not ask for
  * it: the command ends when the work is done, and there is no progress to
  * report.
@@ -215,12 +264,14 @@ static void scsi_sanitize_run(struct scsi_sanitize *s,
 	NTSTATUS status;
 
 	s->may_exit = req->task->cdb[1] & SCSI_SANITIZE_AUSE;
-	if (!scsi_sanitize_update(s, scsi_sanitize_begin_fn)) {
+	if (!scsi_sanitize_update(s, scsi_sanitize_begin_fn) ||
+	    !scsi_sanitize_fence(s)) {
 		return;
 	}
 	status = fn(s);
 	s->mark = NT_STATUS_IS_OK(status) ? SCSI_SANITIZE_NONE :
 		SCSI_SANITIZE_FAILED;
+	s->mark_may_exit = s->may_exit && !NT_STATUS_IS_OK(status);
 	if (scsi_sanitize_update(s, scsi_sanitize_end_fn) &&
 	    !NT_STATUS_IS_OK(status)) {
 		scsi_io_error(req, status, true);

@@ -29,6 +29,9 @@
  * preempting initiator is in flight also keeps two of them from waiting for
  * each other: who was preempted first finds itself unregistered and does not
  * wait at all.
+ *
+ * SANITIZE waits in the same way, for all others, once the disk record says
+ * that the medium is not there for them: what lands later would be left on it.
  */
 
 #include "source3/modules/vfs_rsvd.h"
@@ -51,6 +54,8 @@
 #define SCSI_OPCODE_PERSISTENT_RESERVE_OUT 0x5F
 #define SCSI_PR_OUT_PREEMPT 0x04
 #define SCSI_PR_OUT_PREEMPT_AND_ABORT 0x05
+#define SCSI_OPCODE_SANITIZE 0x48
+#define SCSI_SANITIZE_EXIT_FAILURE_MODE 0x1F
 
 static bool rsvd_fence_is_victim(const struct rsvd_fsp *rf,
 				 const struct file_id *id,
@@ -421,7 +426,7 @@ static NTSTATUS rsvd_fence_wait_for_peers(struct rsvd_fence_wait *wait)
 			break;
 		}
 		if (timeval_expired(&deadline)) {
-			DBG_ERR("I/O of a preempted initiator is in flight "
+			DBG_ERR("I/O of another initiator is in flight "
 				"for %d seconds\n",
 				RSVD_FENCE_TIMEOUT_SEC);
 			status = NT_STATUS_IO_TIMEOUT;
@@ -467,7 +472,7 @@ NTSTATUS rsvd_fence(const struct GUID *initiators, size_t num_initiators,
 	}
 	if (rsvd_fence_has_io(&rf->fsp->file_id, initiators, num_initiators)) {
 		/* rsvd_fence_is_busy() keeps this from happening. */
-		DBG_ERR("own I/O of a preempted initiator is in flight\n");
+		DBG_ERR("own I/O of another initiator is in flight\n");
 		return NT_STATUS_IO_TIMEOUT;
 	}
 
@@ -611,8 +616,8 @@ static bool rsvd_fence_others_have_io(struct rsvd_fsp *self)
 }
 
 /*
- * Is this a request that preempts? What is malformed is not, and is left to
- * those who answer it.
+ * Is this a request that waits for I/O of others? What is malformed is not, and
+ * is left to those who answer it.
  */
 static bool rsvd_fence_parse(TALLOC_CTX *mem_ctx,
 			     const DATA_BLOB *input,
@@ -647,14 +652,18 @@ static bool rsvd_fence_parse(TALLOC_CTX *mem_ctx,
 	if (!NDR_ERR_CODE_IS_SUCCESS(ndr_err)) {
 		return false;
 	}
-	if (scsi->cdb_length < 10 ||
-	    scsi->cdb_buffer[0] != SCSI_OPCODE_PERSISTENT_RESERVE_OUT)
-	{
+	if (scsi->cdb_length < 10) {
 		return false;
 	}
 	action = scsi->cdb_buffer[1] & 0x1F;
-	return action == SCSI_PR_OUT_PREEMPT ||
-	       action == SCSI_PR_OUT_PREEMPT_AND_ABORT;
+	switch (scsi->cdb_buffer[0]) {
+	case SCSI_OPCODE_PERSISTENT_RESERVE_OUT:
+		return action == SCSI_PR_OUT_PREEMPT ||
+		       action == SCSI_PR_OUT_PREEMPT_AND_ABORT;
+	case SCSI_OPCODE_SANITIZE:
+		return action != SCSI_SANITIZE_EXIT_FAILURE_MODE;
+	}
+	return false;
 }
 
 bool rsvd_fence_is_busy(struct rsvd_fsp *rf, TALLOC_CTX *mem_ctx,

@@ -634,6 +634,9 @@ int main(int argc, const char **argv)
 		}
 	}
 	if (poptPeekArg(pc) == NULL || own + 1 >= argc) {
+		rsvd_sg_error(poptPeekArg(pc) == NULL ?
+			      "no disk: what is to be attached?" :
+			      "no command: it follows after --");
 		poptPrintUsage(pc, stderr, 0);
 		goto done;
 	}

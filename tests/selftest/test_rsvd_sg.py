@@ -292,6 +292,8 @@ def wrapper():
            status_of(['sh', '-c', 'kill -9 $$']) == 137, '', '')
     yield ('a command that is not there is 127',
            status_of(['no-such-command']) == 127, '', '')
+    yield ('without a command there is a word about it',
+           'no command' in rsvd_sg('sg3.vhdx', []).stdout, '', '')
     yield ('a disk that is not there is 125, and the command does not run',
            rsvd_sg('none.vhdx', ['echo', 'ran']).returncode == 125 and
            'ran\n' not in rsvd_sg('none.vhdx', ['echo', 'ran']).stdout, '', '')

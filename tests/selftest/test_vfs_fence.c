@@ -239,6 +239,65 @@ static void a_write_held_back_for_a_preempt_meets_the_conflict(void **state)
 	fight_end(&fight);
 }
 
+static uint8_t sanitize_block_erase(struct fight *fight)
+{
+	const uint8_t cdb[10] = { 0x48, 0x02 };
+	struct librsvd_scsi_command command = {
+		.cdb = cdb,
+		.cdb_length = sizeof(cdb),
+	};
+	struct librsvd_scsi_result result;
+
+	assert_ok(librsvd_scsi(fight->ev, fight->winner, &command, &result));
+	return result.sense.scsi_status;
+}
+
+/* What was on its way has landed before, and is erased with the rest. */
+static void assert_all_is_erased(struct fight *fight)
+{
+	const uint8_t zeros[4096] = {0};
+	uint8_t data[4096];
+
+	while (!fight->write_done) {
+		assert_int_equal(tevent_loop_once(fight->ev), 0);
+	}
+	assert_ok(fight->write_status);
+	assert_ok(librsvd_read(fight->winner, data, sizeof(data), 0, NULL));
+	assert_memory_equal(data, zeros, sizeof(data));
+	assert_ok(librsvd_write(fight->victim, fight->pattern, 4096, 0, 0));
+}
+
+static void sanitize_waits_for_a_write_in_another_process(void **state)
+{
+	struct fight fight;
+
+	fight_start(&fight, "erased.vhdx", false);
+	victim_write_start(&fight);
+	assert_int_equal(sanitize_block_erase(&fight), SCSI_GOOD);
+	assert_all_is_erased(&fight);
+	fight_end(&fight);
+}
+
+static void sanitize_is_busy_until_a_write_in_the_same_process_has_ended(
+	void **state)
+{
+	struct fight fight;
+	unsigned int busy = 0;
+	uint8_t status;
+
+	fight_start(&fight, "erased-same.vhdx", true);
+	victim_write_start(&fight);
+	do {
+		status = sanitize_block_erase(&fight);
+		busy += (status == SCSI_BUSY);
+	} while (status == SCSI_BUSY);
+
+	assert_int_equal(status, SCSI_GOOD);
+	assert_true(busy > 0);
+	assert_all_is_erased(&fight);
+	fight_end(&fight);
+}
+
 static void register_at_last(struct tevent_context *ev,
 			     struct librsvd_disk *disk, uint8_t key)
 {
@@ -302,6 +361,10 @@ int main(void)
 		preempt_is_busy_until_a_write_in_the_same_process_has_ended),
 		cmocka_unit_test(
 			a_write_held_back_for_a_preempt_meets_the_conflict),
+		cmocka_unit_test(
+			sanitize_waits_for_a_write_in_another_process),
+		cmocka_unit_test(
+		sanitize_is_busy_until_a_write_in_the_same_process_has_ended),
 		cmocka_unit_test(
 		processes_that_preempt_at_once_do_not_wait_for_each_other),
 	};

@@ -1037,6 +1037,27 @@ static void nobody_comes_into_a_sanitize(void **state)
 	assert_good(t);
 }
 
+static void sanitize_waits_for_writes_on_their_way(void **state)
+{
+	struct scsi_test *t = *state;
+
+	scsi_memory_disk_close(t->disk, &t->c);
+	scsi_send(t, &t->a, 0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0);
+	assert_good(t);
+	assert_int_equal(t->disk->num_fenced, 1);
+	assert_memory_equal(&t->disk->fenced[0], &t->b.initiator_id,
+			    sizeof(struct GUID));
+
+	/* One that does not end */
+	fill(t, 0, 0x11);
+	t->disk->fence_status = NT_STATUS_IO_TIMEOUT;
+	scsi_send(t, &t->a, 0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0);
+	_scsi_assert_status(t, SCSI_STATUS_BUSY, __FILE__, __LINE__);
+	assert_block(t, 0, 0x11);
+	scsi_send(t, &t->b, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	assert_good(t);
+}
+
 static void ause_allows_to_give_up_on_sanitize(void **state)
 {
 	struct scsi_test *t = *state;
@@ -1102,6 +1123,7 @@ int main(void)
 		scsi_unit_test(sanitize_checks_its_pattern),
 		scsi_unit_test(a_failed_sanitize_closes_the_medium),
 		scsi_unit_test(nobody_comes_into_a_sanitize),
+		scsi_unit_test(sanitize_waits_for_writes_on_their_way),
 		scsi_unit_test(ause_allows_to_give_up_on_sanitize),
 	};
 
