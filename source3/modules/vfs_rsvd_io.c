@@ -111,18 +111,21 @@ static int rsvd_io_errno(NTSTATUS status)
  * and no unit attention. An initiator that does not get these does not ask for
  * the sense data and does not know that it was fenced.
  *
- * So the request of SMB2 itself is finished here, with the status, in place of
- * the VFS request that smbd waits for. This is what aio_pread_smb2_done() and
- * aio_pwrite_smb2_done() of smbd do when the VFS request is done, and it is all
- * they do in case of an error. These points make it safe:
+ * So the VFS request ends with the errno that comes closest, and each module
+ * above us, and smbd, hears of it as of any other. What they make of it is the
+ * end of the SMB2 request with a status of smbd's table. Then this one takes
+ * its place, before the answer is made of it. These points make it safe:
  *
  * - It runs from an immediate event. smbd has then returned from its _send()
  *   function and the SMB2 request is set up to be answered.
  * - Nothing below us works on the request any more.
- * - Our own request stays unfinished, so that smbd's callback never runs. It
- *   is a grandchild of the SMB2 request and goes away with it, when the answer
- *   is sent; that may be before tevent_req_nterror() returns. Nothing may be
- *   touched after it.
+ * - The callback of the SMB2 request, which answers and frees all of it, is
+ *   deferred to another event: the request is still there when all others
+ *   have been told. A tevent request may end once more until its callback
+ *   has run, and nothing but the status of it is changed.
+ * - Our own request is gone by then: it is a grandchild of the SMB2 request
+ *   that smbd frees. If a module above us defers the end of its own, the
+ *   SMB2 request is still in progress, and gets the errno.
  *
  * Compounded requests, and those where smbd did not choose the asynchronous
  * path, get the errno. With an NTSTATUS in struct vfs_aio_state none of this
@@ -137,11 +140,18 @@ static void rsvd_io_answer(struct tevent_context *ev,
 	struct tevent_req *smb2_req = rsvd_compat_aio_smb2_req(io->req);
 	NTSTATUS status = io->status;
 
-	if (smb2_req != NULL && tevent_req_is_in_progress(smb2_req)) {
-		tevent_req_nterror(smb2_req, status);
+	if (smb2_req == NULL || !tevent_req_is_in_progress(smb2_req)) {
+		tevent_req_error(io->req, rsvd_io_errno(status));
 		return;
 	}
+
+	tevent_req_defer_callback(smb2_req, ev);
 	tevent_req_error(io->req, rsvd_io_errno(status));
+	/* io is gone. */
+	if (!tevent_req_is_in_progress(smb2_req)) {
+		tevent_req_defer_callback(smb2_req, ev);
+		tevent_req_nterror(smb2_req, status);
+	}
 }
 
 static void rsvd_io_fail(struct rsvd_io *io, NTSTATUS status)
