@@ -13,14 +13,65 @@
 #include "lib/util/tevent_ntstatus.h"
 #include "librpc/gen_ndr/rsvd.h"
 
+/*
+ * These take READ and WRITE for themselves. Above us they would move bytes of
+ * the image file at offsets of the virtual disk, past all reservations.
+ */
+static const char *const rsvd_must_not_be_above[] = {
+	"aio_fork",
+	"io_uring",
+};
+
+/*
+ * Which of them smb.conf has in front of us. The modules of a share stand in
+ * "vfs objects" in the order in which they are called.
+ */
+static const char *rsvd_wrong_module_above(struct vfs_handle_struct *handle)
+{
+	const char **objects = lp_vfs_objects(SNUM(handle->conn));
+	struct vfs_handle_struct *above = handle->conn->vfs_handles;
+	size_t i;
+
+	if (objects == NULL) {
+		return NULL;
+	}
+	for (i = 0; objects[i] != NULL && above != handle; i++) {
+		/* "name:parameter" */
+		size_t length = strcspn(objects[i], ":");
+		size_t j;
+
+		for (j = 0; j < ARRAY_SIZE(rsvd_must_not_be_above); j++) {
+			const char *name = rsvd_must_not_be_above[j];
+
+			if (strlen(name) == length &&
+			    strncmp(objects[i], name, length) == 0)
+			{
+				return name;
+			}
+		}
+		above = above->next;
+	}
+	return NULL;
+}
+
 static int rsvd_connect(struct vfs_handle_struct *handle,
 			const char *service,
 			const char *user)
 {
 	struct rsvd_config *config = NULL;
+	const char *wrong_module = NULL;
 	NTSTATUS status;
 	int version;
 	int ret;
+
+	wrong_module = rsvd_wrong_module_above(handle);
+	if (wrong_module != NULL) {
+		DBG_ERR("Share %s: in 'vfs objects', %s must come after rsvd\n",
+			service,
+			wrong_module);
+		errno = EINVAL;
+		return -1;
+	}
 
 	config = talloc_zero(handle->conn, struct rsvd_config);
 	if (config == NULL) {

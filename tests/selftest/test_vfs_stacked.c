@@ -6,7 +6,7 @@
  * vfs_catia is one that notes which request it is in, and ends the process
  * when it did not hear of the end of the one before.
  *
- * selftest-options: --share-option='vfs objects = catia rsvd'
+ * selftest-options: --share-option='vfs objects = catia rsvd' --share='[io_uring]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = io_uring rsvd'
  */
 
 #include "attach.h"
@@ -39,10 +39,30 @@ static void a_module_in_front_hears_of_an_error_and_the_client_of_its_status(
 	talloc_free(frame);
 }
 
+static void a_module_that_does_the_io_itself_is_not_served_in_front(
+	void **state)
+{
+	TALLOC_CTX *frame = talloc_new(NULL);
+	struct librsvd_connect_params params = {
+		.server = attach_env("SERVER_IP"),
+		.port = atoi(attach_env("SERVER_PORT")),
+		.share = "io_uring",
+		.user = attach_env("USERNAME"),
+		.password = attach_env("PASSWORD"),
+		.config_file = strchr(attach_env("CONFIGURATION"), ' ') + 1,
+	};
+	struct librsvd_conn *conn = NULL;
+
+	assert_false(NT_STATUS_IS_OK(librsvd_connect(frame, NULL, &params,
+						     &conn)));
+	talloc_free(frame);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_module_in_front_hears_of_an_error_and_the_client_of_its_status),
+		cmocka_unit_test(a_module_that_does_the_io_itself_is_not_served_in_front),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
