@@ -40,6 +40,27 @@ static inline NTSTATUS rsvd_compat_pathref(struct connection_struct *conn,
 }
 
 /*
+ * What smbd makes of the name that a client opens: case, vetoed names and
+ * links, of which none leads out of the share. *dirfsp goes with mem_ctx; the
+ * name has a pathref if there is such a file.
+ */
+static inline NTSTATUS rsvd_compat_client_name(
+	TALLOC_CTX *mem_ctx,
+	struct connection_struct *conn,
+	const char *path,
+	struct files_struct **dirfsp,
+	struct smb_filename **smb_fname)
+{
+	return filename_convert_dirfsp(mem_ctx,
+				       conn,
+				       path,
+				       0,	/* ucf_flags */
+				       0,	/* twrp */
+				       dirfsp,
+				       smb_fname);
+}
+
+/*
  * Look at all share modes of a file. fn returns true to stop.
  */
 static inline bool rsvd_compat_share_modes_forall(

@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * The engine gives us a path from the root of the share that does not lead
- * out of it, and the file is opened as smbd opens one for the user: with the
- * rights of that user, and no symbolic link to elsewhere is followed. It is
+ * out of it, and the file is opened as smbd opens one for a client that asks
+ * for that name: with the rights of the user, no symbolic link to elsewhere is
+ * followed, and what is vetoed is not there. It is
  * shared for reading only, so nobody writes a parent while a child is
  * attached, plainly or as a shared disk, and the other way round.
  */
@@ -141,17 +142,22 @@ static NTSTATUS rsvd_parent_open_file(struct vfs_handle_struct *handle,
 {
 	TALLOC_CTX *frame = talloc_stackframe();
 	struct smb_filename *smb_fname = NULL;
+	struct files_struct *dirfsp = NULL;
 	NTSTATUS status;
 
-	smb_fname = synthetic_smb_fname(frame, path, NULL, NULL, 0, 0);
-	if (smb_fname == NULL) {
-		TALLOC_FREE(frame);
-		return NT_STATUS_NO_MEMORY;
-	}
-	status = rsvd_compat_pathref(handle->conn, smb_fname);
+	status = rsvd_compat_client_name(frame,
+					 handle->conn,
+					 path,
+					 &dirfsp,
+					 &smb_fname);
 	if (!NT_STATUS_IS_OK(status)) {
 		TALLOC_FREE(frame);
 		return status;
+	}
+	if (smb_fname->fsp == NULL) {
+		/* A name that a new file could have */
+		TALLOC_FREE(frame);
+		return NT_STATUS_OBJECT_NAME_NOT_FOUND;
 	}
 	if (!S_ISREG(smb_fname->st.st_ex_mode)) {
 		TALLOC_FREE(frame);
@@ -159,7 +165,7 @@ static NTSTATUS rsvd_parent_open_file(struct vfs_handle_struct *handle,
 	}
 	status = SMB_VFS_NEXT_CREATE_FILE(handle,
 					  NULL,	/* req */
-					  NULL,	/* dirfsp */
+					  dirfsp,
 					  smb_fname,
 					  SEC_FILE_READ_DATA,
 					  FILE_SHARE_READ,

@@ -5,6 +5,8 @@
  * is based on it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * selftest-options: --share-option='veto files = /secret.vhdx/secrets/'
  */
 
 #include <sys/wait.h>
@@ -279,9 +281,59 @@ static void a_parent_outside_of_the_share_is_refused(void **state)
 	child_make(fixture->child, outside, "../base/away/outside.vhdx");
 	assert_int_equal(access(attach_path(fixture, "base/away/outside.vhdx"),
 				R_OK), 0);
-	assert_not_attached(fixture, NT_STATUS_OBJECT_NAME_NOT_FOUND);
+	assert_not_attached(fixture, NT_STATUS_OBJECT_PATH_NOT_FOUND);
 	unlink(attach_path(fixture, "base/away"));
 	unlink(outside);
+}
+
+/* What a client cannot open, an image of his making cannot either. */
+static void a_parent_with_a_vetoed_name_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	char *file = attach_path(fixture, "base/secret.vhdx");
+	char *directory = attach_path(fixture, "base/secrets");
+	char *inside = attach_path(fixture, "base/secrets/parent.vhdx");
+
+	unlink(file);
+	assert_int_equal(rename(fixture->parent, file), 0);
+	child_make(fixture->child, file, "../base/secret.vhdx");
+	assert_not_attached(fixture, NT_STATUS_OBJECT_NAME_NOT_FOUND);
+
+	mkdir(directory, 0777);
+	assert_int_equal(rename(file, inside), 0);
+	child_make(fixture->child, inside, "../base/secrets/parent.vhdx");
+	assert_not_attached(fixture, NT_STATUS_OBJECT_PATH_NOT_FOUND);
+	unlink(inside);
+	rmdir(directory);
+}
+
+static void a_parent_is_found_in_upper_and_lower_case(void **state)
+{
+	struct fixture *fixture = *state;
+	struct librsvd_disk *disk = NULL;
+
+	/* As a Windows machine may write it */
+	child_make(fixture->child, fixture->parent, "../Base/PARENT.vhdx");
+	assert_ok(attach_open(fixture, fixture->conn, CHILD, 0, &disk));
+	assert_bytes(disk, 0, 'p');
+}
+
+static void a_parent_behind_a_link_inside_of_the_share_is_found(void **state)
+{
+	struct fixture *fixture = *state;
+	struct librsvd_disk *disk = NULL;
+	char *directory = attach_path(fixture, "link");
+	char *file = attach_path(fixture, "base/link.vhdx");
+
+	unlink(directory);
+	unlink(file);
+	assert_int_equal(symlink("base", directory), 0);
+	assert_int_equal(symlink("parent.vhdx", file), 0);
+	child_make(fixture->child, fixture->parent, "../link/link.vhdx");
+	assert_ok(attach_open(fixture, fixture->conn, CHILD, 0, &disk));
+	assert_bytes(disk, 0, 'p');
+	unlink(directory);
+	unlink(file);
 }
 
 static void a_parent_that_the_user_may_not_read_is_refused(void **state)
@@ -337,6 +389,10 @@ int main(void)
 		TEST(children_of_one_parent_are_attached_together),
 		TEST(a_connection_that_is_cut_leaves_the_parent_free),
 		TEST_DETACHED(a_parent_outside_of_the_share_is_refused),
+		TEST_DETACHED(a_parent_with_a_vetoed_name_is_refused),
+		TEST_DETACHED(a_parent_is_found_in_upper_and_lower_case),
+		TEST_DETACHED(
+			a_parent_behind_a_link_inside_of_the_share_is_found),
 		TEST_DETACHED(a_parent_that_the_user_may_not_read_is_refused),
 		TEST_DETACHED(a_parent_that_was_written_to_is_refused),
 		TEST_DETACHED(a_child_without_its_parent_is_refused),
