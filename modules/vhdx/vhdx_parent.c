@@ -15,6 +15,8 @@
 
 #define LOCATOR "parent locator"
 #define MAX_LOCATOR_SIZE (64 * VHDX_KIB)
+/* Five are known. Strings may share their bytes, so each can be a large one. */
+#define MAX_LOCATOR_ENTRIES 64
 
 /* The locator */
 
@@ -145,6 +147,12 @@ static NTSTATUS locator_parse(struct vhdx_locator *locator,
 		vhdx_find(findings, true, LOCATOR, "KeyValueCount",
 			  "must fit into the item, is %zu", num);
 		return NT_STATUS_FILE_CORRUPT_ERROR;
+	}
+	if (num > MAX_LOCATOR_ENTRIES) {
+		vhdx_find(findings, true, LOCATOR, "KeyValueCount",
+			  "more than %u are not supported, there are %zu",
+			  MAX_LOCATOR_ENTRIES, num);
+		return NT_STATUS_NOT_SUPPORTED;
 	}
 	entries = talloc_zero_array(locator, struct locator_entry, num + 1);
 	if (entries == NULL) {
@@ -443,7 +451,8 @@ char *vhdx_path_resolve(TALLOC_CTX *mem_ctx, const char *file,
 			const char *relative)
 {
 	TALLOC_CTX *frame = talloc_new(mem_ctx);
-	char *path = talloc_strdup(frame, file);
+	/* Room for both: it never gets longer. */
+	char *path = talloc_asprintf(frame, "%s/%s", file, relative);
 	char *rest = talloc_strdup(frame, relative);
 	char *name = NULL;
 	char *end = NULL;
@@ -452,6 +461,7 @@ char *vhdx_path_resolve(TALLOC_CTX *mem_ctx, const char *file,
 	if (path == NULL || rest == NULL || rest[0] == '\\') {
 		goto refused;
 	}
+	path[strlen(file)] = '\0';
 	end = strrchr(path, '/');
 	*(end != NULL ? end : path) = '\0';
 
@@ -471,11 +481,12 @@ char *vhdx_path_resolve(TALLOC_CTX *mem_ctx, const char *file,
 		if (!name_is_allowed(name)) {
 			goto refused;
 		}
-		path = talloc_asprintf(frame, "%s%s%s", path,
-				       path[0] != '\0' ? "/" : "", name);
-		if (path == NULL) {
-			goto refused;
+		end = path + strlen(path);
+		if (end != path) {
+			*end = '/';
+			end += 1;
 		}
+		memcpy(end, name, strlen(name) + 1);
 		is_file = true;
 	}
 	if (!is_file) {

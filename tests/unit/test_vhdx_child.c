@@ -6,6 +6,8 @@
 
 #include "replace.h"
 #include <setjmp.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 #include "lib/dbwrap/dbwrap.h"
 #include "lib/dbwrap/dbwrap_rbt.h"
@@ -540,6 +542,71 @@ static void path_leads_to_a_file_below_the_root_or_nowhere(void **state)
 	}
 }
 
+/* Each could be as long as the item is: that adds up. */
+static void locator_of_very_many_entries_is_refused(void **state)
+{
+	struct folder *folder = folder_with_child(state);
+	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+	struct vhdx *image = NULL;
+	char *reason = NULL;
+	uint64_t i;
+
+	/* MS-VHDX 2.6.1.2: Length of the sixth item */
+	poke(m, METADATA + 32 + 5 * 32 + 20, 65536, 4);
+	for (i = 0; i < 32768; i++) {
+		poke(m, LOCATOR + 44 + 2 * i, 'a', 2);
+	}
+	poke(m, LOCATOR + 18, 4000, 2);
+	for (i = 0; i < 4000; i++) {
+		poke(m, LOCATOR + 20 + 12 * i, 4, 4);
+		poke(m, LOCATOR + 24 + 12 * i, 4, 4);
+		poke(m, LOCATOR + 28 + 12 * i, 2 + 2 * i, 2);
+		poke(m, LOCATOR + 30 + 12 * i, 65530, 2);
+	}
+	assert_status(try_open(folder, "child.vhdx", NULL, 0, &image,
+			       &reason), NT_STATUS_NOT_SUPPORTED);
+	assert_string_equal(reason, "parent locator: KeyValueCount: more than "
+			    "64 are not supported, there are 4000");
+}
+
+static void limit_memory(uint64_t more)
+{
+	unsigned long pages = 0;
+	struct rlimit limit;
+	FILE *statm = fopen("/proc/self/statm", "r");
+
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%lu", &pages), 1);
+	fclose(statm);
+	limit.rlim_cur = (uint64_t)pages * sysconf(_SC_PAGESIZE) + more;
+	limit.rlim_max = limit.rlim_cur;
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+static void path_of_very_many_names_takes_little_memory(void **state)
+{
+	size_t num = 16000;
+	char *relative = talloc_zero_size(*state, 2 * num + 1);
+	char *path = NULL;
+	int status;
+	size_t i;
+	pid_t pid;
+
+	for (i = 0; i < num; i++) {
+		memcpy(relative + 2 * i, i + 1 < num ? "a\\" : "p", 2);
+	}
+	pid = fork();
+	assert_int_not_equal(pid, -1);
+	if (pid == 0) {
+		/* Limits are for good. */
+		limit_memory(32 * MIB);
+		path = vhdx_path_resolve(*state, "child.vhdx", relative);
+		_exit(path != NULL && strlen(path) == 2 * num - 1 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static int setup(void **state)
 {
 	*state = talloc_new(NULL);
@@ -557,6 +624,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* First, when there is no memory yet that others have freed */
+		test(path_of_very_many_names_takes_little_memory),
 		test(new_child_reads_as_its_parent),
 		test(write_to_child_leaves_parent_as_it_is),
 		test(zeroed_range_does_not_show_the_parent),
@@ -576,6 +645,7 @@ int main(void)
 		test(locator_is_as_the_format_has_it),
 		test(locator_that_breaks_a_rule_is_refused),
 		test(path_leads_to_a_file_below_the_root_or_nowhere),
+		test(locator_of_very_many_entries_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
