@@ -162,7 +162,8 @@ struct librsvd_connect_params {
  *                     that uses the synchronous functions alone
  * @param[out] conn    a child of mem_ctx
  * @return NT_STATUS_INVALID_PARAMETER   no server or share, unknown dialect
- *         NT_STATUS_BAD_NETWORK_NAME    no such share, or no such host
+ *         NT_STATUS_BAD_NETWORK_PATH    no such host
+ *         NT_STATUS_BAD_NETWORK_NAME    no such share
  *         NT_STATUS_CONNECTION_REFUSED  nobody listens
  *         NT_STATUS_NOT_SUPPORTED       the server has neither SMB 3.0.2 nor
  *                                       3.1.1, or no encryption

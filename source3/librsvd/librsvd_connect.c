@@ -152,7 +152,7 @@ static NTSTATUS librsvd_resolve(TALLOC_CTX *mem_ctx, const char *host,
 	ret = getaddrinfo(host, NULL, &hints, &list);
 	if (ret != 0) {
 		DBG_NOTICE("%s: %s\n", host, gai_strerror(ret));
-		return NT_STATUS_BAD_NETWORK_NAME;
+		return NT_STATUS_BAD_NETWORK_PATH;
 	}
 
 	for (ai = list; ai != NULL; ai = ai->ai_next) {

@@ -186,6 +186,11 @@ errors_name_what_failed_and_why()
 	says "cannot connect to //$SERVER_IP/$SHARE: NT_STATUS_LOGON_FAILURE" \
 		"$rsvdctl" info $CONFIGURATION -p "$SERVER_PORT" \
 		-U "$USERNAME%wrong" "//$SERVER_IP/$SHARE/disk.vhdx" &&
+	says "cannot connect to //no..host/a: NT_STATUS_BAD_NETWORK_PATH" \
+		"$rsvdctl" info $CONFIGURATION -N //no..host/a/disk.vhdx &&
+	says "cannot connect to //$SERVER_IP/a: NT_STATUS_BAD_NETWORK_NAME" \
+		"$rsvdctl" info $CONFIGURATION -p "$SERVER_PORT" \
+		-U "$USERNAME%$PASSWORD" "//$SERVER_IP/a/disk.vhdx" &&
 	says "CHECK CONDITION, NO SENSE" \
 		remote read --initiator-id=none --length=512 &&
 	says "not of the form //server/share/path" "$rsvdctl" info \
