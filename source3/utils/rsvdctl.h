@@ -151,6 +151,8 @@ struct rsvdctl_disk_ops {
 			  size_t length, uint64_t offset);
 	NTSTATUS (*flush)(struct rsvdctl_disk *disk);
 	NTSTATUS (*close)(struct rsvdctl_disk *disk);
+	/* Somebody waits for us to close it; NULL: nobody has to. */
+	bool (*is_wanted)(struct rsvdctl_disk *disk);
 	/* Say that *what* failed; returns RSVDCTL_FAILED. */
 	int (*error)(struct rsvdctl_disk *disk, NTSTATUS status,
 		     const char *what);

@@ -406,6 +406,14 @@ static NTSTATUS rsvdctl_local_close(struct rsvdctl_disk *disk)
 	return vhdx_close(&local->image);
 }
 
+static bool rsvdctl_local_is_wanted(struct rsvdctl_disk *disk)
+{
+	struct rsvdctl_local *local =
+		talloc_get_type_abort(disk->private_data, struct rsvdctl_local);
+
+	return vhdx_storage_posix_is_wanted(local->storage);
+}
+
 static int rsvdctl_local_error(struct rsvdctl_disk *disk, NTSTATUS status,
 			       const char *what)
 {
@@ -418,6 +426,7 @@ static const struct rsvdctl_disk_ops rsvdctl_local_ops = {
 	.write = rsvdctl_local_write,
 	.flush = rsvdctl_local_flush,
 	.close = rsvdctl_local_close,
+	.is_wanted = rsvdctl_local_is_wanted,
 	.error = rsvdctl_local_error,
 };
 

@@ -7,6 +7,7 @@
 #include "source3/utils/rsvdctl.h"
 #include "lib/util/sys_rw.h"
 #include "lib/util/sys_rw_data.h"
+#include <poll.h>
 
 /*
  * What is read or written at once. librsvd splits it, and has all the pieces
@@ -221,15 +222,44 @@ static struct poptOption write_options[] = {
 };
 
 /*
- * Fill the buffer, or come to the end. read_data() forgets what it has got
- * when the end comes first.
+ * Who wants to open a file that we write waits for us, but the kernel lets
+ * nobody wait for more than a minute: then there would be two writers.
  */
-static ssize_t rsvdctl_read_input(int fd, uint8_t *buf, size_t length)
+#define RSVDCTL_WANTED_MSEC 1000
+
+static bool rsvdctl_is_wanted(struct rsvdctl_disk *disk)
+{
+	return disk->ops->is_wanted != NULL && disk->ops->is_wanted(disk);
+}
+
+/* Whatever poll() says, reading from it tells more. */
+static void rsvdctl_wait_input(struct rsvdctl_disk *disk, int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	while (disk->ops->is_wanted != NULL &&
+	       !disk->ops->is_wanted(disk) &&
+	       poll(&pfd, 1, RSVDCTL_WANTED_MSEC) == 0) {
+		;
+	}
+}
+
+/*
+ * Fill the buffer, or come to the end. read_data() forgets what it has got
+ * when the end comes first. When the disk is wanted by others it is left at
+ * what there is.
+ */
+static ssize_t rsvdctl_read_input(struct rsvdctl_disk *disk, int fd,
+				  uint8_t *buf, size_t length)
 {
 	size_t total = 0;
 	ssize_t n;
 
 	while (total < length) {
+		rsvdctl_wait_input(disk, fd);
+		if (rsvdctl_is_wanted(disk)) {
+			break;
+		}
 		n = sys_read(fd, buf + total, length - total);
 		if (n == -1) {
 			return -1;
@@ -264,10 +294,15 @@ static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 	}
 
 	while (length > 0) {
-		n = rsvdctl_read_input(fd, buf, MIN(length, RSVDCTL_CHUNK));
+		n = rsvdctl_read_input(disk, fd, buf, MIN(length, RSVDCTL_CHUNK));
 		if (n == -1) {
 			return rsvdctl_error(ctl, "cannot read input: %s",
 					     strerror(errno));
+		}
+		if (rsvdctl_is_wanted(disk)) {
+			return rsvdctl_error(ctl, "%s is wanted by others: "
+					     "stopped after %"PRIu64" bytes",
+					     disk->name, offset - first);
 		}
 		if (n == 0) {
 			break;

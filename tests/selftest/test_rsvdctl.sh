@@ -378,6 +378,35 @@ kerberos_can_be_asked_for()
 		says "Kerberos" remote info -k
 }
 
+who_wants_an_image_that_is_written_gets_it()
+{
+	"$rsvdctl" create --size=64M --block-size=1M "$tmp/wanted.vhdx" &&
+		mkfifo "$tmp/wanted" || return 1
+	"$rsvdctl" write --input="$tmp/wanted" "$tmp/wanted.vhdx" \
+		2>"$tmp/writer" &
+	writer=$!
+	exec 9>"$tmp/wanted"
+	# Of the first 8 MiB all is written when the second arrive.
+	head -c 9M /dev/urandom >"$tmp/data9" && cat "$tmp/data9" >&9
+	# The writer waits for more, and has the file for itself: fcntl(2).
+	inode=$(stat -c %i "$tmp/wanted.vhdx")
+	until grep -q "LEASE.*:$inode " /proc/locks; do
+		kill -0 "$writer" || return 1
+	done
+	# This open waits until the writer has closed the image in order.
+	cat "$tmp/wanted.vhdx" >"$tmp/opened.vhdx"
+	exec 9>&-
+	wait "$writer"
+	set -- $?
+	cat "$tmp/writer"
+	test "$1" -eq 1 &&
+		grep -q "is wanted by others: stopped after 8388608 bytes" \
+			"$tmp/writer" &&
+		"$rsvdctl" check "$tmp/opened.vhdx" &&
+		"$rsvdctl" read --length=8M "$tmp/opened.vhdx" |
+			cmp -n 8388608 - "$tmp/data9"
+}
+
 # As another initiator than this machine.
 other=2e5e0c2c-0000-4000-8000-00000000000b
 
@@ -889,6 +918,8 @@ check "a disk that is attached is resized" disk_that_is_attached_is_resized
 check "a compacted file is smaller and has the same data" \
 	compacted_file_is_smaller_and_has_the_same_data
 check "an image in use is not written to" image_in_use_is_not_written_to
+check "who wants an image that is written gets it" \
+	who_wants_an_image_that_is_written_gets_it
 check "map of a disk leaves no data out" map_of_a_disk_leaves_no_data_out
 check "what is attached is not written as a file" \
 	what_is_attached_is_not_written_as_a_file
