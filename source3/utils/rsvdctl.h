@@ -215,6 +215,13 @@ bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
 struct vhdx;
 struct vhdx *rsvdctl_local_vhdx(struct rsvdctl *ctl, const char *path);
 
+/**
+ * The same of one that nobody writes, as far as it can be told: leases are
+ * for the owner of a file, and root, and not on every file system.
+ */
+struct vhdx *rsvdctl_local_vhdx_unwritten(struct rsvdctl *ctl,
+					  const char *path);
+
 /*
  * Remote disks
  */

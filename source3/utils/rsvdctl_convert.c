@@ -199,7 +199,8 @@ static bool vhdx_source_read(struct rsvdctl_source *source, void *buf,
 
 static bool vhdx_source_open(struct rsvdctl_source *source)
 {
-	struct vhdx *image = rsvdctl_local_vhdx(source->ctl, source->name);
+	struct vhdx *image = rsvdctl_local_vhdx_unwritten(source->ctl,
+							  source->name);
 
 	if (image == NULL) {
 		return false;

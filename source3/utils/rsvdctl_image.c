@@ -188,7 +188,8 @@ static bool rsvdctl_create_parent(struct rsvdctl *ctl, const char *path,
 			      "its parent, and is dynamic");
 		return false;
 	}
-	params->parent = rsvdctl_local_vhdx(ctl, create_opts.parent);
+	/* A writer of now would not be noticed by the child later. */
+	params->parent = rsvdctl_local_vhdx_unwritten(ctl, create_opts.parent);
 	if (params->parent == NULL) {
 		return false;
 	}
@@ -370,6 +371,27 @@ struct vhdx *rsvdctl_local_vhdx(struct rsvdctl *ctl, const char *path)
 	struct rsvdctl_local *local = rsvdctl_local_image(ctl, path, false);
 
 	return local != NULL ? local->image : NULL;
+}
+
+struct vhdx *rsvdctl_local_vhdx_unwritten(struct rsvdctl *ctl,
+					  const char *path)
+{
+	struct vhdx_storage *storage = NULL;
+	bool is_written;
+
+	storage = rsvdctl_local_storage(ctl, path, false);
+	if (storage == NULL) {
+		return NULL;
+	}
+	/* Only looked at: who wants to write it next need not wait. */
+	is_written = vhdx_storage_posix_unwritten(storage) == EAGAIN;
+	TALLOC_FREE(storage);
+	if (is_written) {
+		rsvdctl_error(ctl, "%s is open for writing: \"rsvdctl status\" "
+			      "tells by whom", path);
+		return NULL;
+	}
+	return rsvdctl_local_vhdx(ctl, path);
 }
 
 static NTSTATUS rsvdctl_local_read(struct rsvdctl_disk *disk, void *buf,

@@ -284,6 +284,22 @@ def a_chain_of_differencing_vhdxs_becomes_one_image():
 
 
 @test
+def a_vhdx_that_is_open_for_writing_is_no_source_and_no_parent():
+    run('rsvdctl', 'create', '--size=4M', path('busy.vhdx'))
+    with open(path('busy.vhdx'), 'r+b'):
+        fails('is open for writing', 'rsvdctl', 'convert', path('busy.vhdx'),
+              path('none.vhdx'))
+        fails('is open for writing', 'rsvdctl', 'create',
+              '--parent=' + path('busy.vhdx'), path('none.vhdx'))
+    assert not os.path.exists(path('none.vhdx'))
+    # Readers are no harm.
+    with open(path('busy.vhdx'), 'rb'):
+        run('rsvdctl', 'create', '--parent=' + path('busy.vhdx'),
+            path('child.vhdx'))
+        run('rsvdctl', 'convert', path('busy.vhdx'), path('copy.vhdx'))
+
+
+@test
 def a_vhdx_whose_parent_was_written_to_is_refused():
     run('rsvdctl', 'convert', raw_file(sparse_data()), path('parent.vhdx'))
     run('rsvdctl', 'create', '--parent=' + path('parent.vhdx'),
