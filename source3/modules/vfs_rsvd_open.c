@@ -31,6 +31,9 @@
  */
 #define RSVD_PRIVATE_FLAG_ATTACH 0x40000000
 
+/* How often an open is tried when plain writers come and go meanwhile. */
+#define RSVD_MAKE_ROOM_ATTEMPTS 3
+
 struct rsvd_fsp *rsvd_fsps;
 
 static bool rsvd_is_stream_name(const struct smb_filename *smb_fname)
@@ -163,11 +166,16 @@ static NTSTATUS rsvd_refuse(struct smb_request *req,
 	return status;
 }
 
+struct rsvd_plain_writer {
+	bool found;
+	bool has_lease;
+};
+
 static bool rsvd_plain_writer_fn(struct share_mode_entry *e,
 				 bool *modified,
 				 void *private_data)
 {
-	bool *found = private_data;
+	struct rsvd_plain_writer *writer = private_data;
 
 	if ((e->access_mask & RSVD_EXCLUDED_ACCESS) == 0) {
 		return false;
@@ -178,8 +186,9 @@ static bool rsvd_plain_writer_fn(struct share_mode_entry *e,
 	if (share_entry_stale_pid(e)) {
 		return false;
 	}
-	*found = true;
-	return true;
+	writer->found = true;
+	writer->has_lease = (e->op_type == LEASE_OPLOCK);
+	return writer->has_lease;
 }
 
 /*
@@ -189,14 +198,34 @@ static bool rsvd_plain_writer_fn(struct share_mode_entry *e,
  * what is asked after the own open is in the table is certain, see
  * rsvd_ftruncate().
  */
+static struct rsvd_plain_writer rsvd_plain_writer(const struct file_id *id)
+{
+	struct rsvd_plain_writer writer = { .found = false };
+
+	rsvd_compat_share_modes_forall(*id, rsvd_plain_writer_fn, &writer);
+	return writer;
+}
+
 static bool rsvd_plain_writer_exists(struct rsvd_fsp *rf)
 {
-	bool found = false;
+	return rsvd_plain_writer(&rf->fsp->file_id).found;
+}
 
-	rsvd_compat_share_modes_forall(rf->fsp->file_id,
-				       rsvd_plain_writer_fn,
-				       &found);
-	return found;
+/*
+ * May a plain writer give up its handle when it is asked to? A client with a
+ * lease keeps handles open that nobody uses any more: that of a file which it
+ * has just copied to the share.
+ */
+static bool rsvd_plain_writer_may_yield(struct vfs_handle_struct *handle,
+					const struct smb_filename *base)
+{
+	struct file_id id;
+
+	if (!VALID_STAT(base->st)) {
+		return false;
+	}
+	id = vfs_file_id_from_sbuf(handle->conn, &base->st);
+	return rsvd_plain_writer(&id).has_lease;
 }
 
 /*
@@ -525,6 +554,8 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 				     SEC_GENERIC_ALL |
 				     SEC_FLAG_MAXIMUM_ALLOWED;
 	bool may_read = (access_mask & grants_read) != 0;
+	unsigned int num_attempts = 0;
+	bool make_room;
 	DATA_BLOB response = { .data = NULL };
 	NTSTATUS status;
 
@@ -569,6 +600,16 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 				FILE_SHARE_DELETE;
 	}
 
+again:
+	/*
+	 * It is smbd that asks for the handle of another client back, and has
+	 * this open wait for it, but only when it sees a conflict.
+	 */
+	make_room = num_attempts < RSVD_MAKE_ROOM_ATTEMPTS &&
+		    !context->raw &&
+		    rsvd_plain_writer_may_yield(handle, base);
+	num_attempts += 1;
+
 	/*
 	 * No oplock and no lease: several initiators write (MS-RSVD 3.2.5.1
 	 * gives none, and breaking one would stop the disk). The engine must
@@ -580,7 +621,7 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 		dirfsp,
 		base,
 		may_read ? access_mask : access_mask | SEC_FILE_READ_DATA,
-		share_access,
+		make_room ? FILE_SHARE_READ : share_access,
 		create_disposition,
 		create_options | FILE_NON_DIRECTORY_FILE,
 		file_attributes,
@@ -596,6 +637,14 @@ static NTSTATUS rsvd_create_shared(struct vfs_handle_struct *handle,
 		out_blobs);
 	if (!NT_STATUS_IS_OK(status)) {
 		goto done;
+	}
+	if (make_room) {
+		/*
+		 * The writer is gone since we looked. Other initiators must
+		 * not meet an open that shares less than theirs.
+		 */
+		rsvd_refuse(req, &fsp, NT_STATUS_SHARING_VIOLATION);
+		goto again;
 	}
 	if (!may_read) {
 		fsp->access_mask &= ~SEC_FILE_READ_DATA;
