@@ -77,6 +77,7 @@ struct rsvd_fsp {
 	struct GUID initiator_id;
 	bool in_table;
 	bool is_virtual;	/* offsets are those of the virtual disk */
+	bool is_below;		/* in a call of the engine to the file */
 	struct rsvd_io *ios;	/* in flight */
 	struct rsvd_io_counters counters;
 	/* All of this process: for fencing. */
@@ -111,7 +112,8 @@ bool rsvd_server_id_alive(const struct server_id *id, void *private_data);
 /**
  * The state of a handle that was opened as a shared virtual disk.
  *
- * @return NULL for any other handle
+ * @return NULL for any other handle, and when a module behind us, which the
+ *         engine has called, calls the first one again
  */
 static inline struct rsvd_fsp *rsvd_fsp_get(struct vfs_handle_struct *handle,
 					    const struct files_struct *fsp)
@@ -121,7 +123,10 @@ static inline struct rsvd_fsp *rsvd_fsp_get(struct vfs_handle_struct *handle,
 	struct rsvd_fsp **rf = NULL;
 
 	rf = (struct rsvd_fsp **)VFS_FETCH_FSP_EXTENSION(handle, f);
-	return rf != NULL ? *rf : NULL;
+	if (rf == NULL || *rf == NULL || (*rf)->is_below) {
+		return NULL;
+	}
+	return *rf;
 }
 
 /**

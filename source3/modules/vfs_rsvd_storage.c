@@ -72,11 +72,25 @@ static int rsvd_storage_fsync(void *private_data)
 	return ret;
 }
 
+/*
+ * With "strict allocate" the default of the VFS asks for the size of the file,
+ * and has space allocated, by calls that begin with the first module: they come
+ * to us, and mean the file.
+ */
 static int rsvd_storage_ftruncate(void *private_data, off_t length)
 {
 	struct rsvd_fsp *rf = private_data;
+	struct files_struct *fsp = rf->fsp;
+	off_t size = fsp->fsp_name->st.st_ex_size;
+	int ret;
 
-	return SMB_VFS_NEXT_FTRUNCATE(rf->handle, rf->fsp, length);
+	rf->is_below = true;
+	ret = SMB_VFS_NEXT_FTRUNCATE(rf->handle, fsp, length);
+	rf->is_below = false;
+
+	/* What smbd remembers is the size of the disk. */
+	fsp->fsp_name->st.st_ex_size = size;
+	return ret;
 }
 
 static off_t rsvd_storage_size(void *private_data)
