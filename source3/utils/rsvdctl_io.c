@@ -147,6 +147,15 @@ static int rsvdctl_read_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 	return RSVDCTL_OK;
 }
 
+/* As cp(1): what is read must not be cut to nothing first. */
+static bool rsvdctl_is_same_file(const char *path, const char *other)
+{
+	struct stat st, other_st;
+
+	return stat(path, &st) == 0 && stat(other, &other_st) == 0 &&
+	       st.st_dev == other_st.st_dev && st.st_ino == other_st.st_ino;
+}
+
 static int rsvdctl_read_run(struct rsvdctl *ctl)
 {
 	const char *target = rsvdctl_target(ctl);
@@ -174,6 +183,11 @@ static int rsvdctl_read_run(struct rsvdctl *ctl)
 	}
 	length = MIN(length, disk->size - offset);
 
+	if (io_opts.file != NULL && !rsvdctl_is_remote(target) &&
+	    rsvdctl_is_same_file(target, io_opts.file)) {
+		return rsvdctl_error(ctl, "%s and %s are the same file",
+				     target, io_opts.file);
+	}
 	if (io_opts.file != NULL) {
 		fd = open(io_opts.file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
 		if (fd == -1) {

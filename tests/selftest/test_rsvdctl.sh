@@ -133,6 +133,14 @@ read_takes_any_range()
 		tail -c +2 "$tmp/data" | head -c 1000 | cmp - "$tmp/back"
 }
 
+an_image_is_not_read_into_itself()
+{
+	cp "$image" "$tmp/same.vhdx" && ln -s same.vhdx "$tmp/link.vhdx" &&
+		says "are the same file" "$rsvdctl" read \
+			--output="$tmp/link.vhdx" "$tmp/same.vhdx" &&
+		cmp "$image" "$tmp/same.vhdx"
+}
+
 file_and_disk_have_the_same_data()
 {
 	remote read >"$tmp/remote" &&
@@ -894,6 +902,7 @@ check "info tells the same of both versions" \
 check "what was written is read" what_was_written_is_read
 check "write takes a pipe" write_takes_a_pipe
 check "read takes any range" read_takes_any_range
+check "an image is not read into itself" an_image_is_not_read_into_itself
 check "file and disk have the same data" file_and_disk_have_the_same_data
 check "write refuses half a sector" write_refuses_half_a_sector
 check "write refuses what is too long" write_refuses_what_is_too_long
