@@ -12,6 +12,7 @@ import json
 import os
 import pty
 import random
+import re
 import shutil
 import signal
 import socket
@@ -555,6 +556,18 @@ def it_ends_at_once_when_it_cannot_attach():
             nbdkit.process.kill()
             nbdkit.log.close()
             shutil.rmtree(nbdkit.directory)
+
+
+@test
+def help_and_man_page_have_the_same_parameters():
+    help_text = run('nbdkit', PLUGIN, '--help').decode()
+    with open(os.path.join(os.environ['TOP'],
+                           'docs/man/nbdkit-rsvd-plugin.1.xml')) as f:
+        terms = re.findall(r'<term>(.*?)</term>', f.read(), re.DOTALL)
+    told = set(re.findall(r'^([a-z-]+)=', help_text, re.MULTILINE))
+    documented = {name for term in terms
+                  for name in re.findall(r'([a-z-]+)=', term)}
+    assert told == documented, told ^ documented
 
 
 @test

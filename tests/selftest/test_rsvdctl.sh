@@ -882,6 +882,16 @@ example_of_librsvd_reads_the_disk()
 		remote read --length=1M | cmp - "$tmp/back"
 }
 
+the_header_has_what_the_library_has()
+{
+	grep -o '\blibrsvd_[a-z_]*(' "$TOP/source3/librsvd/librsvd.h" |
+		tr -d '(' | sort -u >"$tmp/declared" &&
+	nm -D --defined-only "$BUILD/lib/librsvd.so" |
+		sed -n 's/.* T \(librsvd_[a-z_]*\)@.*/\1/p' |
+		sort >"$tmp/defined" &&
+	test -s "$tmp/defined" && diff "$tmp/declared" "$tmp/defined"
+}
+
 only_librsvds_own_symbols_are_seen()
 {
 	nm -D --defined-only "$BUILD/lib/librsvd.so" |
@@ -965,6 +975,8 @@ check "progress is shown on a terminal only" \
 check "bench shows how far it is" bench_shows_how_far_it_is
 check "the example of librsvd reads the disk" \
 	example_of_librsvd_reads_the_disk
+check "the header has what the library has" \
+	the_header_has_what_the_library_has
 check "only librsvd's own symbols are seen" only_librsvds_own_symbols_are_seen
 
 rm -r "$tmp"
