@@ -290,17 +290,18 @@ static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 			     int fd, uint64_t offset, uint64_t length)
 {
 	const uint64_t first = offset;
+	uint64_t total = length;
 	uint8_t *buf = NULL;
 	struct stat st;
 	NTSTATUS status;
 	ssize_t n;
 
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-		length = MIN(length, (uint64_t)st.st_size);
+		total = MIN(length, (uint64_t)st.st_size);
 	}
 	/* How much a pipe will bring nobody knows, unless --length does. */
-	if (length != UINT64_MAX) {
-		rsvdctl_progress_start(ctl, "write", length);
+	if (total != UINT64_MAX) {
+		rsvdctl_progress_start(ctl, "write", total);
 	}
 	buf = talloc_array(ctl->mem_ctx, uint8_t, RSVDCTL_CHUNK);
 	if (buf == NULL) {
@@ -343,6 +344,11 @@ static int rsvdctl_write_all(struct rsvdctl *ctl, struct rsvdctl_disk *disk,
 	status = disk->ops->flush(disk);
 	if (!NT_STATUS_IS_OK(status)) {
 		return disk->ops->error(disk, status, "flush");
+	}
+	if (io_opts.length != NULL && length > 0) {
+		/* Half of what was meant: who wrote the pipe may have died. */
+		return rsvdctl_error(ctl, "the input ended after %"PRIu64
+				     " bytes, before --length", offset - first);
 	}
 	return RSVDCTL_OK;
 }

@@ -156,6 +156,16 @@ write_refuses_half_a_sector()
 	says "multiple of the sector size" remote write --offset=100
 }
 
+an_input_that_ends_too_early_is_an_error()
+{
+	head -c 1M "$tmp/data" >"$tmp/short" &&
+	says "the input ended after 1048576 bytes" remote write --offset=40M \
+		--length=2M --input="$tmp/short" &&
+	cat "$tmp/short" | says "the input ended after 1048576 bytes" \
+		remote write --offset=40M --length=2M &&
+	remote write --offset=40M --length=1M --input="$tmp/data"
+}
+
 write_refuses_what_is_too_long()
 {
 	says "longer than what is left" remote write --offset=60M \
@@ -915,6 +925,8 @@ check "read takes any range" read_takes_any_range
 check "an image is not read into itself" an_image_is_not_read_into_itself
 check "file and disk have the same data" file_and_disk_have_the_same_data
 check "write refuses half a sector" write_refuses_half_a_sector
+check "an input that ends too early is an error" \
+	an_input_that_ends_too_early_is_an_error
 check "write refuses what is too long" write_refuses_what_is_too_long
 check "scsi prints status and data" scsi_prints_status_and_data
 check "scsi ends with 2 and tells the sense" \
