@@ -205,10 +205,11 @@ void rsvdctl_create_end(const char *path, bool complete);
  * is at the end of the file then.
  *
  * @param[in]  size  NULL: the smallest safe one
+ * @param[in]  more  *size* is how much larger it is to be
  * @return false when it could not be opened; the error has been printed
  */
 bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
-			  uint32_t flags, const uint64_t *size,
+			  uint32_t flags, const uint64_t *size, bool more,
 			  NTSTATUS *status);
 
 /** Open one for reading; the error has been printed when this is NULL. */

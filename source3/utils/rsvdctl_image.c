@@ -558,13 +558,20 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
  */
 
 static NTSTATUS local_resize(struct vhdx *image, uint32_t flags,
-			     const uint64_t *size)
+			     const uint64_t *size, bool more)
 {
+	uint64_t old_size = vhdx_geometry(image)->virtual_size;
 	uint64_t new_size = 0;
 	NTSTATUS status;
 
 	/* Only now is it known that nobody else has it open. */
 	flags |= VHDX_RESIZE_ALONE;
+	if (size != NULL && more) {
+		if (*size > UINT64_MAX - old_size) {
+			return NT_STATUS_INVALID_PARAMETER;
+		}
+		return vhdx_resize(image, old_size + *size, flags);
+	}
 	if (size != NULL) {
 		return vhdx_resize(image, *size, flags);
 	}
@@ -576,7 +583,7 @@ static NTSTATUS local_resize(struct vhdx *image, uint32_t flags,
 }
 
 bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
-			  uint32_t flags, const uint64_t *size,
+			  uint32_t flags, const uint64_t *size, bool more,
 			  NTSTATUS *_status)
 {
 	struct rsvdctl_local *local = rsvdctl_local_image(ctl, path, true);
@@ -587,7 +594,7 @@ bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
 	if (local == NULL) {
 		return false;
 	}
-	status = local_resize(local->image, flags, size);
+	status = local_resize(local->image, flags, size, more);
 	closed = vhdx_close(&local->image);
 	if (NT_STATUS_IS_OK(status)) {
 		status = closed;

@@ -52,7 +52,8 @@ static int resize_failed(struct rsvdctl *ctl, const char *target,
 	return rsvdctl_nterror(ctl, status, "cannot resize %s", target);
 }
 
-static int resize_local(struct rsvdctl *ctl, const char *path, uint64_t size)
+static int resize_local(struct rsvdctl *ctl, const char *path, uint64_t size,
+			bool more)
 {
 	uint32_t flags = 0;
 	NTSTATUS status;
@@ -64,7 +65,7 @@ static int resize_local(struct rsvdctl *ctl, const char *path, uint64_t size)
 		flags |= VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD;
 	}
 	if (!rsvdctl_local_resize(ctl, path, flags,
-				  resize_opts.minimum ? NULL : &size,
+				  resize_opts.minimum ? NULL : &size, more,
 				  &status)) {
 		return RSVDCTL_FAILED;
 	}
@@ -74,13 +75,30 @@ static int resize_local(struct rsvdctl *ctl, const char *path, uint64_t size)
 	return RSVDCTL_OK;
 }
 
-static int resize_remote(struct rsvdctl *ctl, const char *unc, uint64_t size)
+/* What it has, and so much more. */
+static NTSTATUS resize_add(struct rsvdctl_attach *attach, uint64_t *size)
+{
+	struct librsvd_initial_info info;
+	NTSTATUS status;
+
+	status = librsvd_initial_info(attach->disk, &info);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (*size > UINT64_MAX - info.virtual_size) {
+		return NT_STATUS_INVALID_PARAMETER;
+	}
+	*size += info.virtual_size;
+	return NT_STATUS_OK;
+}
+
+static int resize_remote(struct rsvdctl *ctl, const char *unc, uint64_t size,
+			 bool more)
 {
 	struct librsvd_guid transaction = librsvd_guid_random();
 	struct librsvd_meta_operation operation = {
 		.type = LIBRSVD_META_RESIZE,
 		.resize = {
-			.new_size = size,
 			.expand_only = !resize_opts.shrink &&
 				       !resize_opts.discard &&
 				       !resize_opts.minimum,
@@ -89,14 +107,20 @@ static int resize_remote(struct rsvdctl *ctl, const char *unc, uint64_t size)
 		},
 	};
 	struct rsvdctl_attach *attach = NULL;
-	NTSTATUS status;
+	NTSTATUS status = NT_STATUS_OK;
 
 	attach = rsvdctl_remote_attach(ctl, unc, true);
 	if (attach == NULL) {
 		return RSVDCTL_FAILED;
 	}
-	status = librsvd_meta_operation(attach->disk, &transaction,
-					&operation, NULL);
+	if (more) {
+		status = resize_add(attach, &size);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		operation.resize.new_size = size;
+		status = librsvd_meta_operation(attach->disk, &transaction,
+						&operation, NULL);
+	}
 	if (NT_STATUS_EQUAL(status,
 			    NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA) ||
 	    NT_STATUS_EQUAL(status, NT_STATUS_INVALID_PARAMETER)) {
@@ -115,6 +139,7 @@ static int rsvdctl_resize_run(struct rsvdctl *ctl)
 	const char *target = poptGetArg(ctl->pc);
 	const char *text = NULL;
 	uint64_t size = 0;
+	bool more;
 
 	if (target == NULL) {
 		return rsvdctl_usage(ctl, "name a disk");
@@ -128,18 +153,19 @@ static int rsvdctl_resize_run(struct rsvdctl *ctl)
 	if (resize_opts.minimum && resize_opts.discard) {
 		return rsvdctl_usage(ctl, "--minimum loses no data");
 	}
-	if (!rsvdctl_size(ctl, "SIZE", text, &size)) {
+	more = (text != NULL && text[0] == '+');
+	if (!rsvdctl_size(ctl, "SIZE", more ? text + 1 : text, &size)) {
 		return RSVDCTL_FAILED;
 	}
 	if (rsvdctl_is_remote(target)) {
-		return resize_remote(ctl, target, size);
+		return resize_remote(ctl, target, size, more);
 	}
-	return resize_local(ctl, target, size);
+	return resize_local(ctl, target, size, more);
 }
 
 struct rsvdctl_command rsvdctl_resize = {
 	.name = "resize",
-	.args = "TARGET [SIZE]",
+	.args = "TARGET [[+]SIZE]",
 	.summary = "give a disk another size",
 	.options = resize_options,
 	.remote = true,

@@ -261,7 +261,9 @@ resized_file_keeps_its_data()
 	"$rsvdctl" create --size=64M --block-size=1M "$tmp/size.vhdx" &&
 	head -c 1M /dev/urandom >"$tmp/data" &&
 	"$rsvdctl" write --input="$tmp/data" --offset=10M "$tmp/size.vhdx" &&
-	"$rsvdctl" resize "$tmp/size.vhdx" 200G &&
+	"$rsvdctl" resize "$tmp/size.vhdx" 199G &&
+	"$rsvdctl" resize "$tmp/size.vhdx" +1G &&
+	says "cannot have that size" "$rsvdctl" resize "$tmp/size.vhdx" +64T &&
 	test "$(virtual_size qemu-img info --output=json \
 		"$tmp/size.vhdx")" = 214748364800 &&
 	says "takes --shrink" "$rsvdctl" resize "$tmp/size.vhdx" 100M &&
@@ -294,7 +296,7 @@ disk_that_is_attached_is_resized()
 		"$LOCAL_PATH/resized.vhdx" &&
 	remote_disk=resized.vhdx &&
 	remote write --input="$tmp/data" --offset=10M &&
-	remote resize 128M &&
+	remote resize +64M &&
 	test "$(virtual_size remote info --json)" = 134217728 &&
 	says "takes --shrink" remote resize 64M &&
 	says "has data" remote resize --shrink 10M &&
