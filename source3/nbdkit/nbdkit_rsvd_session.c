@@ -403,6 +403,14 @@ static void session_attach_opened(struct tevent_req *subreq)
 		session_attach_open(state);
 		return;
 	}
+	if (NT_STATUS_EQUAL(status, NT_STATUS_OBJECT_NAME_INVALID) ||
+	    NT_STATUS_EQUAL(status, NT_STATUS_NOT_SUPPORTED)) {
+		/* ":SharedVirtualDisk" was taken for the name of a stream. */
+		session_attach_failed(state, status, "open as a shared "
+				      "virtual disk (has the share \"vfs "
+				      "objects = rsvd\"?)");
+		return;
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		session_attach_failed(state, status, "open");
 		return;

@@ -546,6 +546,8 @@ def it_ends_at_once_when_it_cannot_attach():
     for keywords, text in (
             ({'password': 'wrong'}, 'NT_STATUS_LOGON_FAILURE'),
             ({'name': 'none.vhdx'}, 'NT_STATUS_OBJECT_NAME_NOT_FOUND'),
+            ({'parameters': ['share=' + os.environ['SHARE_PLAIN']]},
+             'vfs objects = rsvd'),
             ({'parameters': ['initiator-id=me']}, 'is no GUID'),
             ({'parameters': ['colour=red']}, 'unknown parameter')):
         nbdkit = Nbdkit(**keywords)
