@@ -28,8 +28,12 @@
 #include "modules/vhdx/vhdx_private.h"
 
 #define COPY_PIECE ((size_t)VHDX_MIB)
-/* Blocks that share a flush, MAX_COPIES in vhdx_alloc.c */
+/*
+ * Blocks that share a flush: MAX_COPIES in vhdx_alloc.c, and no more bytes than
+ * who waits for the image can wait for
+ */
 #define MAX_BLOCKS 8
+#define MAX_BLOCKS_SIZE (64 * VHDX_MIB)
 
 struct flatten {
 	struct vhdx *image;
@@ -73,7 +77,10 @@ static NTSTATUS blocks_copy(struct flatten *f)
 
 static NTSTATUS block_add(struct flatten *f, uint64_t block)
 {
-	if (f->num == MAX_BLOCKS || block != f->first + f->num) {
+	uint64_t max = MIN(MAX_BLOCKS,
+			   MAX_BLOCKS_SIZE >> f->image->block_shift);
+
+	if (f->num >= max || block != f->first + f->num) {
 		NTSTATUS status = blocks_copy(f);
 
 		if (!NT_STATUS_IS_OK(status)) {
