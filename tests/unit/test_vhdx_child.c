@@ -542,6 +542,42 @@ static void path_leads_to_a_file_below_the_root_or_nowhere(void **state)
 	}
 }
 
+static void power_cut_leaves_no_child_or_a_whole_one(void **state)
+{
+	struct folder *folder = folder_new(state);
+	struct vhdx *parent = open_image(folder, "parent.vhdx",
+					 VHDX_OPEN_READ_ONLY);
+	struct vhdx_create_params params = {
+		.parent = parent, .parent_path = "parent.vhdx",
+	};
+	uint32_t seed = 4711;
+	unsigned num_whole = 0;
+	unsigned i;
+
+	for (i = 0; i < 400; i++) {
+		struct vhdx_memory *m = vhdx_memory_new(folder);
+		struct vhdx *image = NULL;
+		uint8_t signature[8];
+
+		vhdx_memory_fail(m, EIO, i % 20);
+		vhdx_create(vhdx_memory_storage(m), &params);
+		folder->files[1].name = "child.vhdx";
+		folder->files[1].memory = vhdx_memory_cut(m, m, 128, &seed);
+		folder->num = 2;
+		vhdx_memory_read(folder->files[1].memory, signature, 8, 0);
+		if (memcmp(signature, "vhdxfile", 8) == 0) {
+			image = open_image(folder, "child.vhdx", 0);
+			assert_bytes(image, 7 * MIB, UNIT, 'p');
+			assert_ok(vhdx_close(&image));
+			num_whole += 1;
+		}
+		TALLOC_FREE(m);
+	}
+	assert_true(num_whole > 20 && num_whole < 380);
+	folder->num = 1;
+	assert_ok(vhdx_close(&parent));
+}
+
 /* Each could be as long as the item is: that adds up. */
 static void locator_of_very_many_entries_is_refused(void **state)
 {
@@ -645,6 +681,7 @@ int main(void)
 		test(locator_is_as_the_format_has_it),
 		test(locator_that_breaks_a_rule_is_refused),
 		test(path_leads_to_a_file_below_the_root_or_nowhere),
+		test(power_cut_leaves_no_child_or_a_whole_one),
 		test(locator_of_very_many_entries_is_refused),
 	};
 
