@@ -140,6 +140,19 @@ NTSTATUS scsi_state_nexus_add(struct scsi_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	/*
+	 * Others may have made it known before, by a TransportID, or it
+	 * itself when it had another name.
+	 */
+	if (host_name[0] != '\0' &&
+	    strcmp(nexus->host_name, host_name) != 0) {
+		char *name = talloc_strdup(state, host_name);
+
+		if (name == NULL) {
+			return NT_STATUS_NO_MEMORY;
+		}
+		nexus->host_name = name;
+	}
 	if (nexus->num_opens == 0) {
 		nexus->known_mode = state->mode;
 	}

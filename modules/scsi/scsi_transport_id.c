@@ -34,22 +34,26 @@
 #define SCSI_GUID_LENGTH 36
 
 /* RFC 3722: lower case letters, digits, dash, dot; colons part the fields. */
+static bool scsi_iscsi_host_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+		c == '.' || c == '-';
+}
+
+static char scsi_iscsi_lower(char c)
+{
+	return (c >= 'A' && c <= 'Z') ? c + ('a' - 'A') : c;
+}
+
 static void scsi_iscsi_host_name(const char *host_name,
 				 char buf[SCSI_HOST_NAME_SIZE])
 {
 	size_t i;
 
 	for (i = 0; host_name[i] != '\0' && i < SCSI_HOST_NAME_SIZE - 1; i++) {
-		char c = host_name[i];
+		char c = scsi_iscsi_lower(host_name[i]);
 
-		if (c >= 'A' && c <= 'Z') {
-			c += 'a' - 'A';
-		}
-		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-		      c == '.')) {
-			c = '-';
-		}
-		buf[i] = c;
+		buf[i] = scsi_iscsi_host_char(c) ? c : '-';
 	}
 	buf[i] = '\0';
 }
@@ -106,6 +110,7 @@ static bool scsi_iscsi_name_parse(char *name, struct GUID *initiator_id,
 	const char *guid = NULL;
 	size_t length = strlen(name);
 	size_t host_length;
+	size_t i;
 
 	if (length < prefix_length + 1 + SCSI_GUID_LENGTH ||
 	    strncasecmp(name, SCSI_ISCSI_NAME_PREFIX, prefix_length) != 0) {
@@ -121,7 +126,13 @@ static bool scsi_iscsi_name_parse(char *name, struct GUID *initiator_id,
 	if (host_length >= SCSI_HOST_NAME_SIZE) {
 		return false;
 	}
-	memcpy(host_name, name + prefix_length, host_length);
+	/* It is kept, and shown: no other bytes than ours would have. */
+	for (i = 0; i < host_length; i++) {
+		host_name[i] = scsi_iscsi_lower(name[prefix_length + i]);
+		if (!scsi_iscsi_host_char(host_name[i])) {
+			return false;
+		}
+	}
 	host_name[host_length] = '\0';
 	return true;
 }

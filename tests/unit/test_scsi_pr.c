@@ -874,6 +874,48 @@ static void spec_i_pt_takes_a_name_without_a_port(void **state)
 	assert_good(t);
 }
 
+static void a_host_is_called_as_it_calls_itself(void **state)
+{
+	struct scsi_test *t = *state;
+	uint8_t expected[128];
+	size_t id_length = put_transport_id(expected, name_b);
+	size_t length = spec_i_pt_list(
+		t->out, 0, 0x7, "iqn.2013-08.org.samba:rsvd:somebody:"
+		"22222222-2222-4333-8444-555555555502,i,0x800000000000",
+		NULL);
+
+	/* Registered by another while it was away, and by another name */
+	scsi_memory_disk_close(t->disk, &t->b);
+	send_list(t, &t->a, REGISTER, length);
+	assert_good(t);
+	scsi_memory_disk_open(t->disk, &t->b);
+
+	read_full_status(t, &t->c);
+	assert_good(t);
+	assert_int_equal(t->task.data_in_length,
+			 8 + 24 + 92 + 24 + id_length);
+	assert_memory_equal(t->in + 8 + 24 + 92 + 24, expected, id_length);
+}
+
+static void a_host_name_of_no_letters_is_refused(void **state)
+{
+	static const char *const hosts[] = { "\xff\xfe", "a:b", "a b", "a_b" };
+	struct scsi_test *t = *state;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hosts); i++) {
+		char name[128];
+		size_t length;
+
+		snprintf(name, sizeof(name), "iqn.2013-08.org.samba:rsvd:%s:"
+			 "44444444-2222-4333-8444-555555555504,"
+			 "i,0x800000000000", hosts[i]);
+		length = spec_i_pt_list(t->out, 0, 0x7, name, NULL);
+		send_list(t, &t->a, REGISTER, length);
+		assert_invalid_parameter(t, 0x80, 28);
+	}
+}
+
 static void spec_i_pt_registers_all_or_none(void **state)
 {
 	struct scsi_test *t = *state;
@@ -1347,6 +1389,8 @@ int main(void)
 		scsi_unit_test(all_registrants_are_holders_in_full_status),
 		scsi_unit_test(spec_i_pt_registers_others),
 		scsi_unit_test(spec_i_pt_takes_a_name_without_a_port),
+		scsi_unit_test(a_host_is_called_as_it_calls_itself),
+		scsi_unit_test(a_host_name_of_no_letters_is_refused),
 		scsi_unit_test(spec_i_pt_registers_all_or_none),
 		scsi_unit_test(spec_i_pt_is_for_a_first_registration),
 		scsi_unit_test(transport_ids_of_others_are_refused),
