@@ -237,8 +237,8 @@ void scsi_state_nexus_remove(struct scsi_state *state,
 
 /**
  * A process that had the disk open has died, maybe in the middle of a
- * SANITIZE. Whose it was is not known, and another's is then told to have
- * failed too early: until it ends, no harm.
+ * SANITIZE. Whose it was is not known; who still does one finds out and says
+ * so.
  */
 void scsi_state_process_died(struct scsi_state *state);
 

@@ -63,6 +63,7 @@ struct scsi_sanitize {
 	bool mark_may_exit;
 	bool is_running;
 	bool cannot_exit;
+	bool is_given_up;
 
 	/* Those whose writes may be on their way */
 	uint32_t num_others;
@@ -113,9 +114,26 @@ static NTSTATUS scsi_sanitize_end_fn(struct scsi_state *state,
 {
 	struct scsi_sanitize *s = fn_data;
 
+	if (s->is_given_up) {
+		return NT_STATUS_OK;
+	}
 	state->sanitize = s->mark;
 	state->sanitize_may_exit = s->mark_may_exit;
 	*changed = true;
+	return NT_STATUS_OK;
+}
+
+/* Between two pieces, when the mark is another one */
+static NTSTATUS scsi_sanitize_go_on_fn(struct scsi_state *state,
+				       bool *changed, void *fn_data)
+{
+	struct scsi_sanitize *s = fn_data;
+
+	s->is_given_up = state->sanitize == SCSI_SANITIZE_NONE;
+	if (state->sanitize == SCSI_SANITIZE_FAILED) {
+		state->sanitize = SCSI_SANITIZE_RUNNING;
+		*changed = true;
+	}
 	return NT_STATUS_OK;
 }
 
@@ -159,6 +177,34 @@ static bool scsi_sanitize_update(struct scsi_sanitize *s, scsi_state_fn fn)
 	return true;
 }
 
+/*
+ * The death of any process has the medium marked as if it had been ours. We
+ * know better; but if somebody has used EXIT FAILURE MODE in between, what it
+ * writes now must not be erased.
+ */
+static NTSTATUS scsi_sanitize_go_on(struct scsi_sanitize *s)
+{
+	struct scsi_disk *disk = s->req->disk;
+	const struct scsi_state *state = NULL;
+	NTSTATUS status;
+
+	if (disk->ops->update_state == NULL) {
+		return NT_STATUS_OK;
+	}
+	state = scsi_disk_state(disk);
+	if (state == NULL) {
+		return NT_STATUS_INTERNAL_DB_ERROR;
+	}
+	if (state->sanitize == SCSI_SANITIZE_RUNNING) {
+		return NT_STATUS_OK;
+	}
+	status = scsi_disk_update_state(disk, scsi_sanitize_go_on_fn, s);
+	if (NT_STATUS_IS_OK(status) && s->is_given_up) {
+		return NT_STATUS_REQUEST_ABORTED;
+	}
+	return status;
+}
+
 static NTSTATUS scsi_sanitize_pass(struct scsi_sanitize *s, bool invert)
 {
 	const struct scsi_disk *disk = s->req->disk;
@@ -176,9 +222,12 @@ static NTSTATUS scsi_sanitize_pass(struct scsi_sanitize *s, bool invert)
 
 	for (offset = 0; offset < disk->size; offset += sizeof(buf)) {
 		size_t chunk = MIN(disk->size - offset, sizeof(buf));
-		NTSTATUS status = scsi_block_write_piece(s->req, buf, chunk,
-							 offset);
+		NTSTATUS status = scsi_sanitize_go_on(s);
 
+		if (NT_STATUS_IS_OK(status)) {
+			status = scsi_block_write_piece(s->req, buf, chunk,
+							offset);
+		}
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
@@ -213,9 +262,12 @@ static NTSTATUS scsi_sanitize_erase_run(struct scsi_sanitize *s)
 	while (offset < disk->size) {
 		uint64_t length = MIN(disk->size - offset,
 				      SCSI_SANITIZE_ERASE_LENGTH);
-		NTSTATUS status = scsi_block_zero_piece(s->req, offset,
-							length);
+		NTSTATUS status = scsi_sanitize_go_on(s);
 
+		if (NT_STATUS_IS_OK(status)) {
+			status = scsi_block_zero_piece(s->req, offset,
+						       length);
+		}
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}

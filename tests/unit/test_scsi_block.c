@@ -1037,6 +1037,58 @@ static void nobody_comes_into_a_sanitize(void **state)
 	assert_good(t);
 }
 
+static enum scsi_sanitize_state sanitize_found;
+
+/* In the middle of a SANITIZE, something happens to its mark. */
+static NTSTATUS write_and_be_marked(void *private_data, const void *buf,
+				    size_t length, uint64_t offset)
+{
+	struct scsi_memory_disk *disk = private_data;
+
+	if (offset == 0) {
+		disk->state->sanitize = sanitize_found;
+	} else {
+		assert_int_equal(disk->state->sanitize,
+				 SCSI_SANITIZE_RUNNING);
+	}
+	return memory_disk_ops->write(private_data, buf, length, offset);
+}
+
+static void sanitize_with_mark(struct scsi_test *t,
+			       enum scsi_sanitize_state mark)
+{
+	/* Once, with 5a */
+	const uint8_t list[5] = { 0x01, 0, 0, 1, 0x5a };
+	struct scsi_disk_ops ops = *t->disk->scsi.ops;
+
+	memory_disk_ops = t->disk->scsi.ops;
+	ops.write = write_and_be_marked;
+	t->disk->scsi.ops = &ops;
+	sanitize_found = mark;
+	scsi_send_data(t, &t->a, list, 5, 0x48, 0x21, 0, 0, 0, 0, 0, 0, 5, 0);
+	t->disk->scsi.ops = memory_disk_ops;
+}
+
+static void sanitize_goes_on_when_another_process_dies(void **state)
+{
+	struct scsi_test *t = *state;
+
+	sanitize_with_mark(t, SCSI_SANITIZE_FAILED);
+	assert_good(t);
+	assert_block(t, TEST_NUM_BLOCKS - 1, 0x5a);
+	assert_int_equal(t->disk->state->sanitize, SCSI_SANITIZE_NONE);
+}
+
+static void sanitize_ends_when_another_has_given_it_up(void **state)
+{
+	struct scsi_test *t = *state;
+
+	sanitize_with_mark(t, SCSI_SANITIZE_NONE);
+	assert_sense(t, 0xb, 0x0000);
+	assert_block(t, TEST_NUM_BLOCKS - 1, 0);
+	assert_int_equal(t->disk->state->sanitize, SCSI_SANITIZE_NONE);
+}
+
 static void sanitize_waits_for_writes_on_their_way(void **state)
 {
 	struct scsi_test *t = *state;
@@ -1123,6 +1175,8 @@ int main(void)
 		scsi_unit_test(sanitize_checks_its_pattern),
 		scsi_unit_test(a_failed_sanitize_closes_the_medium),
 		scsi_unit_test(nobody_comes_into_a_sanitize),
+		scsi_unit_test(sanitize_goes_on_when_another_process_dies),
+		scsi_unit_test(sanitize_ends_when_another_has_given_it_up),
 		scsi_unit_test(sanitize_waits_for_writes_on_their_way),
 		scsi_unit_test(ause_allows_to_give_up_on_sanitize),
 	};
