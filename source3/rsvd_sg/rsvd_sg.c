@@ -405,8 +405,10 @@ static char *rsvd_sg_library(TALLOC_CTX *mem_ctx)
 	return NULL;
 }
 
-static void rsvd_sg_execute(struct rsvd_sg *sg, char **command)
+static void rsvd_sg_execute(struct rsvd_sg *sg, unsigned int num_paths,
+			    char **command)
 {
+	char number[] = { '0' + num_paths, '\0' };
 	const char *preload = getenv("LD_PRELOAD");
 	char *library = rsvd_sg_library(sg->mem_ctx);
 	char *all = NULL;
@@ -420,7 +422,8 @@ static void rsvd_sg_execute(struct rsvd_sg *sg, char **command)
 			      preload != NULL ? preload : "");
 	if (all == NULL ||
 	    setenv("LD_PRELOAD", all, 1) != 0 ||
-	    setenv(RSVD_SG_SOCKET, sg->socket, 1) != 0) {
+	    setenv(RSVD_SG_SOCKET, sg->socket, 1) != 0 ||
+	    setenv(RSVD_SG_PATHS, number, 1) != 0) {
 		rsvd_sg_error("out of memory");
 		_exit(EXIT_RSVD_SG_FAILED);
 	}
@@ -471,12 +474,12 @@ static bool rsvd_sg_handle_signals(struct rsvd_sg *sg)
 
 /*
  * The child is there before the connections, or the program would hold them
- * open. It waits until the disk is attached.
+ * open. It waits until the disk is attached, and is told by how many paths.
  */
 static bool rsvd_sg_fork(struct rsvd_sg *sg, char **command)
 {
 	int fds[2];
-	char go;
+	char num_paths;
 
 	if (!rsvd_sg_handle_signals(sg)) {
 		rsvd_sg_error("out of memory");
@@ -498,8 +501,8 @@ static bool rsvd_sg_fork(struct rsvd_sg *sg, char **command)
 	}
 
 	close(fds[1]);
-	if (sys_read(fds[0], &go, 1) == 1) {
-		rsvd_sg_execute(sg, command);
+	if (sys_read(fds[0], &num_paths, 1) == 1) {
+		rsvd_sg_execute(sg, num_paths, command);
 	}
 	_exit(EXIT_RSVD_SG_FAILED);
 }
@@ -547,6 +550,7 @@ static bool rsvd_sg_attach_all(struct rsvd_sg *sg, poptContext pc)
 static int rsvd_sg_main(struct rsvd_sg *sg, poptContext pc, char **command)
 {
 	int ret = EXIT_RSVD_SG_FAILED;
+	char num_paths;
 
 	if (!rsvd_sg_listen(sg) || !rsvd_sg_fork(sg, command)) {
 		goto done;
@@ -556,7 +560,8 @@ static int rsvd_sg_main(struct rsvd_sg *sg, poptContext pc, char **command)
 		close(sg->start);
 		goto done;
 	}
-	if (sys_write(sg->start, "", 1) == 1) {
+	num_paths = sg->num_paths;
+	if (sys_write(sg->start, &num_paths, 1) == 1) {
 		ret = rsvd_sg_wait(sg);
 	}
 done:

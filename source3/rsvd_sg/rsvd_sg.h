@@ -41,6 +41,8 @@ struct rsvd_sg_command {
  * library. Called under a lock, one call at a time.
  */
 struct rsvd_sg_backend {
+	/* How many devices there are to be seen */
+	unsigned (*num_paths)(void);
 	/* Open a path to the disk; NULL with errno set */
 	void *(*open)(unsigned path);
 	/* 0, or -1 with errno set when the command got no answer */

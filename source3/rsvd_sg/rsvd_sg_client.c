@@ -132,6 +132,13 @@ static int client_call(const struct rsvd_sg_request *request, uint8_t *data,
 	return ret;
 }
 
+static unsigned client_num_paths(void)
+{
+	const char *number = getenv(RSVD_SG_PATHS);
+
+	return number != NULL ? strtoul(number, NULL, 10) : 0;
+}
+
 /* A handle is only the number of a path, plus one. */
 static void *client_open(unsigned path)
 {
@@ -177,6 +184,7 @@ static int client_execute(void *handle, struct rsvd_sg_command *command)
 }
 
 const struct rsvd_sg_backend rsvd_sg_backend = {
+	.num_paths = client_num_paths,
 	.open = client_open,
 	.execute = client_execute,
 	.close = client_close,

@@ -74,6 +74,13 @@ static bool rsvd_sg_path(const char *name, unsigned *path)
 	return true;
 }
 
+/* Is it one that is there? To open another says ENODEV. */
+static bool rsvd_sg_exists(const char *name, unsigned *path)
+{
+	return rsvd_sg_path(name, path) &&
+	       *path < rsvd_sg_backend.num_paths();
+}
+
 static struct rsvd_sg_fd *rsvd_sg_find(int fd)
 {
 	size_t i;
@@ -252,7 +259,7 @@ int stat(const char *name, struct stat *st)
 	unsigned path;
 	NEXT(stat);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		rsvd_sg_stat(path, st);
 		return 0;
 	}
@@ -264,7 +271,7 @@ int stat64(const char *name, struct stat64 *st)
 	unsigned path;
 	NEXT(stat64);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		/* On 64 bit systems the two are the same structure. */
 		rsvd_sg_stat(path, (struct stat *)st);
 		return 0;
@@ -277,7 +284,7 @@ int lstat(const char *name, struct stat *st)
 	unsigned path;
 	NEXT(lstat);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		rsvd_sg_stat(path, st);
 		return 0;
 	}
@@ -289,7 +296,7 @@ int lstat64(const char *name, struct stat64 *st)
 	unsigned path;
 	NEXT(lstat64);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		rsvd_sg_stat(path, (struct stat *)st);
 		return 0;
 	}
@@ -301,7 +308,7 @@ int fstatat(int dirfd, const char *name, struct stat *st, int flags)
 	unsigned path;
 	NEXT(fstatat);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		rsvd_sg_stat(path, st);
 		return 0;
 	}
@@ -313,7 +320,7 @@ int fstatat64(int dirfd, const char *name, struct stat64 *st, int flags)
 	unsigned path;
 	NEXT(fstatat64);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		rsvd_sg_stat(path, (struct stat *)st);
 		return 0;
 	}
@@ -328,7 +335,7 @@ int statx(int dirfd, const char *name, int flags, unsigned mask,
 	unsigned path;
 	NEXT(statx);
 
-	if (!rsvd_sg_path(name, &path)) {
+	if (!rsvd_sg_exists(name, &path)) {
 		return next(dirfd, name, flags, mask, stx);
 	}
 	rsvd_sg_stat(path, &st);
@@ -374,7 +381,7 @@ int access(const char *name, int mode)
 	unsigned path;
 	NEXT(access);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		return 0;
 	}
 	return next(name, mode);
@@ -385,7 +392,7 @@ int faccessat(int dirfd, const char *name, int mode, int flags)
 	unsigned path;
 	NEXT(faccessat);
 
-	if (rsvd_sg_path(name, &path)) {
+	if (rsvd_sg_exists(name, &path)) {
 		return 0;
 	}
 	return next(dirfd, name, mode, flags);

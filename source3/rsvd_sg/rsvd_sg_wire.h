@@ -15,6 +15,8 @@
 
 /* The variable of the environment that names the socket */
 #define RSVD_SG_SOCKET "RSVD_SG_SOCKET"
+/* And the one that says how many paths there are */
+#define RSVD_SG_PATHS "RSVD_SG_PATHS"
 
 /* The longest CDB that RSVD carries: MS-RSVD 2.2.4.7 */
 #define RSVD_SG_CDB_SIZE 16

@@ -312,6 +312,10 @@ def wrapper():
     yield ('a path that was not named is no device',
            done.returncode != 0 and 'No such device' in done.stdout, '',
            done.stdout)
+    yield ('nor is it seen',
+           status_of(['sh', '-c', 'test -e %s && test ! -e %s' % (A, B)],
+                     num_paths=1) == 0 and
+           status_of(['test', '-e', B]) == 0, '', '')
     done = rsvd_sg('sg3.vhdx', ['dd', 'if=/dev/zero', 'of=' + A, 'count=1'])
     yield ('what is written to the device as to a file is refused, not lost',
            done.returncode != 0 and 'Invalid argument' in done.stdout, '',

@@ -26,6 +26,11 @@ static unsigned long local_setting(const char *name, unsigned long value)
 	return s != NULL ? strtoul(s, NULL, 0) : value;
 }
 
+static unsigned local_num_paths(void)
+{
+	return RSVD_SG_MAX_PATHS;
+}
+
 static void *local_open(unsigned path)
 {
 	struct scsi_nexus *nexus = NULL;
@@ -91,6 +96,7 @@ static int local_execute(void *handle, struct rsvd_sg_command *command)
 }
 
 const struct rsvd_sg_backend rsvd_sg_backend = {
+	.num_paths = local_num_paths,
 	.open = local_open,
 	.execute = local_execute,
 	.close = local_close,
