@@ -14,11 +14,13 @@
 #include "librpc/gen_ndr/rsvd.h"
 
 /*
- * These take READ and WRITE for themselves. Above us they would move bytes of
- * the image file at offsets of the virtual disk, past all reservations.
+ * These do READ and WRITE, or FSCTL_DUP_EXTENTS_TO_FILE, by themselves. Above
+ * us they would move bytes of the image file at offsets of the virtual disk,
+ * past all reservations.
  */
 static const char *const rsvd_must_not_be_above[] = {
 	"aio_fork",
+	"btrfs",
 	"io_uring",
 };
 

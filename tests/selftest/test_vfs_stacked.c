@@ -6,10 +6,11 @@
  * vfs_catia is one that notes which request it is in, and ends the process
  * when it did not hear of the end of the one before.
  *
- * selftest-options: --share-option='vfs objects = catia rsvd' --share='[io_uring]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = io_uring rsvd' --share='[strict]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = rsvd\nstrict allocate = yes'
+ * selftest-options: --share-option='vfs objects = catia rsvd' --share='[io_uring]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = io_uring rsvd' --share='[btrfs]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = btrfs rsvd' --share='[strict]\npath = %LOCAL_PATH%\nread only = no\nvfs objects = rsvd\nstrict allocate = yes'
  */
 
 #include "attach.h"
+#include "replace.h"
 
 /* STATUS_SVHDX_ERROR_STORED, MS-RSVD 2.2.3 */
 #define ERROR_STORED(key) NT_STATUS(0xC05C0000 | (key))
@@ -42,19 +43,25 @@ static void a_module_in_front_hears_of_an_error_and_the_client_of_its_status(
 static void a_module_that_does_the_io_itself_is_not_served_in_front(
 	void **state)
 {
+	static const char *const shares[] = { "io_uring", "btrfs" };
 	TALLOC_CTX *frame = talloc_new(NULL);
-	struct librsvd_connect_params params = {
-		.server = attach_env("SERVER_IP"),
-		.port = atoi(attach_env("SERVER_PORT")),
-		.share = "io_uring",
-		.user = attach_env("USERNAME"),
-		.password = attach_env("PASSWORD"),
-		.config_file = strchr(attach_env("CONFIGURATION"), ' ') + 1,
-	};
-	struct librsvd_conn *conn = NULL;
+	size_t i;
 
-	assert_false(NT_STATUS_IS_OK(librsvd_connect(frame, NULL, &params,
-						     &conn)));
+	for (i = 0; i < ARRAY_SIZE(shares); i++) {
+		struct librsvd_connect_params params = {
+			.server = attach_env("SERVER_IP"),
+			.port = atoi(attach_env("SERVER_PORT")),
+			.share = shares[i],
+			.user = attach_env("USERNAME"),
+			.password = attach_env("PASSWORD"),
+			.config_file =
+				strchr(attach_env("CONFIGURATION"), ' ') + 1,
+		};
+		struct librsvd_conn *conn = NULL;
+
+		assert_status(librsvd_connect(frame, NULL, &params, &conn),
+			      NT_STATUS_UNSUCCESSFUL);
+	}
 	talloc_free(frame);
 }
 
