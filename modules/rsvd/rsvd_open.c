@@ -17,10 +17,30 @@ static const uint8_t rsvd_sense_no_initiator[RSVD_SCSI_SENSE_BUFFER_SIZE] = {
 	0xF0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0A,
 };
 
+/*
+ * The name is shown to people, in logs and on terminals: a control character
+ * (C0, DEL and C1, which UTF-8 has as 0xC2 and one more byte) could be the
+ * beginning of an order to these.
+ */
+static void rsvd_open_make_printable(char *name)
+{
+	uint8_t *p = NULL;
+
+	for (p = (uint8_t *)name; *p != '\0'; p++) {
+		if ((*p < 0x20) || (*p == 0x7F)) {
+			*p = '?';
+		} else if ((p[0] == 0xC2) && (p[1] >= 0x80) && (p[1] < 0xA0)) {
+			p[0] = '?';
+			p[1] = '?';
+		}
+	}
+}
+
 static NTSTATUS rsvd_open_context_check_name(struct rsvd_open_context *context)
 {
 	const struct svhdx_open_device_context *wire = &context->wire.v1;
 	char *name = NULL;
+	char *shown = NULL;
 	size_t length = 0;
 
 	if (wire->initiator_host_name_length > RSVD_MAXIMUM_NAME_LENGTH) {
@@ -45,11 +65,13 @@ static NTSTATUS rsvd_open_context_check_name(struct rsvd_open_context *context)
 	}
 
 	/* What follows a NUL is not shown, and not kept. */
-	context->host_name = talloc_strndup(context, name, length);
+	shown = talloc_strndup(context, name, length);
 	TALLOC_FREE(name);
-	if (context->host_name == NULL) {
+	if (shown == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
+	rsvd_open_make_printable(shown);
+	context->host_name = shown;
 
 	return NT_STATUS_OK;
 }

@@ -28,7 +28,8 @@ struct rsvd_open_context {
 	 * the file, no image is opened.
 	 */
 	bool raw;
-	const char *host_name;	/* UTF-8, "" when there is none */
+	/* UTF-8, without control characters; "" when there is none */
+	const char *host_name;
 	uint64_t open_request_id;
 	/* as received, to be echoed */
 	struct svhdx_open_device_context_v2 wire;

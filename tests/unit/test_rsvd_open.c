@@ -167,6 +167,28 @@ static void a_host_name_ends_at_a_nul(void **state)
 	assert_string_equal(context->host_name, "client");
 }
 
+static void a_host_name_has_no_control_characters(void **state)
+{
+	struct rsvd_open_context *context = NULL;
+
+	/* ESC, DEL, and CSI in place of the "l" of "client01" */
+	assert_status(parse(*state, 2, 168, NAME_OFFSET + 2, 0x1B, &context),
+		      NT_STATUS_OK);
+	assert_string_equal(context->host_name, "c?ient01");
+	assert_status(parse(*state, 2, 168, NAME_OFFSET + 2, 0x7F, &context),
+		      NT_STATUS_OK);
+	assert_string_equal(context->host_name, "c?ient01");
+	assert_status(parse(*state, 2, 168, NAME_OFFSET + 2, 0x9B, &context),
+		      NT_STATUS_OK);
+	assert_string_equal(context->host_name, "c??ient01");
+	/* A letter of two bytes stays. */
+	assert_status(parse(*state, 2, 168, NAME_OFFSET + 2, 0xE4, &context),
+		      NT_STATUS_OK);
+	assert_string_equal(context->host_name, "c\xC3\xA4" "ient01");
+	/* What was sent is echoed all the same. */
+	assert_int_equal(context->wire.v1.initiator_host_name[2], 0xE4);
+}
+
 static void no_host_name_is_an_empty_one(void **state)
 {
 	struct rsvd_open_context *context = NULL;
@@ -524,6 +546,7 @@ int main(void)
 		rsvd_test(a_host_name_longer_than_its_field_is_refused),
 		rsvd_test(a_host_name_of_half_a_character_is_none),
 		rsvd_test(a_host_name_ends_at_a_nul),
+		rsvd_test(a_host_name_has_no_control_characters),
 		rsvd_test(no_host_name_is_an_empty_one),
 		rsvd_test(originators_4_and_8_see_the_file),
 		rsvd_test(version_1_is_answered_with_what_was_sent),
