@@ -750,6 +750,7 @@ NTSTATUS rsvd_create_file(struct vfs_handle_struct *handle,
 {
 	struct smb2_create_blob *blob = NULL;
 	struct rsvd_config *config = NULL;
+	bool may_be_shared = false;
 	bool is_vhdmp = false;
 	NTSTATUS status;
 
@@ -759,12 +760,24 @@ NTSTATUS rsvd_create_file(struct vfs_handle_struct *handle,
 				return NT_STATUS_INTERNAL_ERROR);
 
 	/* The context came with SMB 3.0.2; before, it means nothing. */
-	if (req != NULL && rsvd_compat_dialect(req) >= PROTOCOL_SMB3_02) {
+	may_be_shared = req != NULL &&
+			rsvd_compat_dialect(req) >= PROTOCOL_SMB3_02;
+	if (may_be_shared) {
 		blob = smb2_create_blob_find(in_context_blobs,
 					     SVHDX_OPEN_DEVICE_CONTEXT);
 	}
 
 	if (rsvd_is_stream_name(smb_fname)) {
+		if (blob == NULL && may_be_shared &&
+		    config->protocol_version >= RSVD_PROTOCOL_VERSION_2)
+		{
+			/* MS-RSVD 3.1.4.24: the client sends this alone. */
+			status = rsvd_check_target_specifier(talloc_tos(),
+							     ea_list);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+		}
 		if (blob == NULL) {
 			return NT_STATUS_OBJECT_NAME_NOT_FOUND;
 		}

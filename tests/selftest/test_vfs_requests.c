@@ -13,6 +13,7 @@
 #include "source3/librsvd/librsvd_private.h"
 #include "libcli/smb/smb_constants.h"
 #include "libcli/smb/smb2_constants.h"
+#include "libcli/smb/smb2_create_blob.h"
 #include "libcli/smb/smbXcli_base.h"
 
 #define DISK_SIZE (8ULL * MIB)
@@ -280,6 +281,44 @@ static void a_shared_disk_is_not_copied_by_the_server(void **state)
 		      NT_STATUS(0xC000A2A3));
 }
 
+/*
+ * Open the disk as one of its snapshots: with an extended attribute, and no
+ * SVHDX_OPEN_DEVICE_CONTEXT. MS-RSVD 3.1.4.24, 2.2.4.34, MS-FSCC 2.4.15.
+ */
+static NTSTATUS open_snapshot(struct fixture *fixture, uint8_t namespace_,
+			      uint8_t type)
+{
+	/* FILE_NEED_EA, 24 bytes of name and its NUL, 24 bytes of value */
+	uint8_t attribute[8 + 25 + 24] = { [4] = 0x80, [5] = 24, [6] = 24 };
+	struct smb2_create_blobs blobs = { .num_blobs = 0 };
+	uint64_t persistent, volatile_;
+
+	memcpy(attribute + 8, "RSVD_TARGET_SPECIFIER_EA", 24);
+	attribute[8 + 25] = namespace_;
+	attribute[8 + 25 + 4] = type;
+	attribute[8 + 25 + 8] = 0xAB;	/* SnapshotID */
+	assert_ok(smb2_create_blob_add(
+		fixture, &blobs, SMB2_CREATE_TAG_EXTA,
+		data_blob_const(attribute, sizeof(attribute))));
+	return smb2cli_create(
+		LIBRSVD_SMB2(fixture->conn), "disk.vhdx:SharedVirtualDisk",
+		SMB2_OPLOCK_LEVEL_NONE, SMB2_IMPERSONATION_IMPERSONATION,
+		0x00120089 /* read */, 0, 7 /* share all */, 1 /* FILE_OPEN */,
+		8 /* FILE_NO_INTERMEDIATE_BUFFERING */, &blobs, &persistent,
+		&volatile_, NULL, NULL, NULL);
+}
+
+static void a_snapshot_is_asked_for_by_its_attribute_alone(void **state)
+{
+	assert_status(open_snapshot(*state, 0, 0x01), NT_STATUS_NOT_FOUND);
+	assert_status(open_snapshot(*state, 0, 0x04), NT_STATUS_NOT_FOUND);
+	/* Another namespace than that of snapshots, a snapshot of CDP */
+	assert_status(open_snapshot(*state, 1, 0x01),
+		      NT_STATUS_INVALID_PARAMETER);
+	assert_status(open_snapshot(*state, 0, 0x03),
+		      NT_STATUS_INVALID_PARAMETER);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, attached_disk, detached)
@@ -296,6 +335,7 @@ int main(void)
 		TEST(all_of_the_disk_is_allocated),
 		TEST(offload_is_refused_by_its_name),
 		TEST(a_shared_disk_is_not_copied_by_the_server),
+		TEST(a_snapshot_is_asked_for_by_its_attribute_alone),
 	};
 #undef TEST
 
