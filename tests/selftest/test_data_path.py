@@ -21,6 +21,10 @@ import bench  # noqa: E402
 OPERATIONS = 1000
 # What happens once: opening, paging in, the beginning of a session.
 ONCE = 50
+# A client that waits for half a millisecond is told that it has to, which is
+# one more sendmsg: on a busy machine some do. What the code does itself is
+# there every time.
+ATTEMPTS = 3
 # How often threads wait for each other depends on who runs when.
 WAITING = {'futex', 'epoll_wait', 'total'}
 
@@ -72,16 +76,21 @@ def main():
     for name, read_percent in (('read', 100), ('write', 0)):
         plain = None
         for target in bench.targets():
-            found = traced(target, read_percent)
-            if found is None:
-                print('1..0 # SKIP no right to trace')
-                return 0
+            more = None
+            for _ in range(ATTEMPTS):
+                found = traced(target, read_percent)
+                if found is None:
+                    print('1..0 # SKIP no right to trace')
+                    return 0
+                more = {call: number - plain.get(call, 0)
+                        for call, number in found.items()
+                        if number > plain.get(call, 0) + ONCE
+                        } if plain else None
+                if not more:
+                    break
             if plain is None:
                 plain = found
                 continue
-            more = {call: number - plain.get(call, 0)
-                    for call, number in found.items()
-                    if number > plain.get(call, 0) + ONCE}
             count += 1
             failed = failed or bool(more)
             if more:
