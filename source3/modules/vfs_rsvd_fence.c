@@ -696,6 +696,7 @@ bool rsvd_fence_is_busy(struct rsvd_fsp *rf, TALLOC_CTX *mem_ctx,
 		.srb_status = RSVD_SRB_STATUS_ERROR,
 		.scsi_status = SCSI_STATUS_BUSY,
 		.cdb_length = scsi.cdb_length,
+		.sense_info_ex_length = RSVD_SCSI_SENSE_BUFFER_SIZE,
 		.disposition = scsi.disposition,
 		.srb_flags = scsi.srb_flags,
 	};
