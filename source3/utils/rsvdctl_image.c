@@ -482,6 +482,9 @@ struct rsvdctl_disk *rsvdctl_local_open(struct rsvdctl *ctl, const char *path,
  * info
  */
 
+/* To look at each entry of a larger table takes seconds: "check" does. */
+#define INFO_MAX_BLOCKS (1024 * 1024)
+
 int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 {
 	struct rsvdctl_local *local = NULL;
@@ -489,6 +492,9 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	const struct vhdx_geometry *geometry = NULL;
 	const char *type = NULL;
 	char *id = NULL, *parent = NULL;
+	json_t *allocated = NULL;
+	uint64_t num_blocks;
+	off_t file_size;
 	NTSTATUS status;
 
 	local = rsvdctl_local_image(ctl, path, false);
@@ -496,9 +502,20 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 		return RSVDCTL_FAILED;
 	}
 	geometry = vhdx_geometry(local->image);
-	status = vhdx_check(ctl->mem_ctx, local->storage, &report);
-	if (!NT_STATUS_IS_OK(status)) {
-		return rsvdctl_nterror(ctl, status, "cannot read %s", path);
+	num_blocks = (geometry->virtual_size + geometry->block_size - 1) /
+		     geometry->block_size;
+	file_size = local->storage->ops->size(local->storage->private_data);
+	if (file_size == -1) {
+		return rsvdctl_nterror(ctl,
+				       map_nt_error_from_unix_common(errno),
+				       "cannot read %s", path);
+	}
+	if (num_blocks <= INFO_MAX_BLOCKS) {
+		status = vhdx_check(ctl->mem_ctx, local->storage, &report);
+		if (!NT_STATUS_IS_OK(status)) {
+			return rsvdctl_nterror(ctl, status, "cannot read %s",
+					       path);
+		}
 	}
 
 	type = geometry->leave_blocks_allocated ? "fixed" :
@@ -510,18 +527,19 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	}
 
 	if (ctl->json) {
+		allocated = (report == NULL) ? json_null() : json_integer(
+			(json_int_t)report->num_allocated_blocks);
 		return rsvdctl_print_json(ctl, json_pack(
-			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+			"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I,"
 			" s:s, s:s?}",
 			"image", rsvdctl_utf8(ctl->mem_ctx, path),
 			"format", "vhdx",
 			"type", type,
 			"virtual-size", (json_int_t)geometry->virtual_size,
-			"file-size", (json_int_t)report->file_size,
+			"file-size", (json_int_t)file_size,
 			"block-size", (json_int_t)geometry->block_size,
-			"blocks", (json_int_t)report->num_blocks,
-			"allocated-blocks",
-			(json_int_t)report->num_allocated_blocks,
+			"blocks", (json_int_t)num_blocks,
+			"allocated-blocks", allocated,
 			"sector-size",
 			(json_int_t)geometry->logical_sector_size,
 			"physical-sector-size",
@@ -536,12 +554,17 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 	       rsvdctl_size_string(ctl->mem_ctx, geometry->virtual_size),
 	       geometry->virtual_size);
 	printf("file size:            %s (%"PRIu64" bytes)\n",
-	       rsvdctl_size_string(ctl->mem_ctx, report->file_size),
-	       report->file_size);
+	       rsvdctl_size_string(ctl->mem_ctx, file_size),
+	       (uint64_t)file_size);
 	printf("block size:           %s\n",
 	       rsvdctl_size_string(ctl->mem_ctx, geometry->block_size));
-	printf("allocated blocks:     %"PRIu64" of %"PRIu64"\n",
-	       report->num_allocated_blocks, report->num_blocks);
+	if (report != NULL) {
+		printf("allocated blocks:     %"PRIu64" of %"PRIu64"\n",
+		       report->num_allocated_blocks, num_blocks);
+	} else {
+		printf("blocks:               %"PRIu64", not counted\n",
+		       num_blocks);
+	}
 	printf("sector size:          %"PRIu32"\n",
 	       geometry->logical_sector_size);
 	printf("physical sector size: %"PRIu32"\n",

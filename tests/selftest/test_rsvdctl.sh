@@ -92,7 +92,22 @@ info_of_a_file_has_its_geometry()
 	"$rsvdctl" info --json "$image" >"$tmp/json" &&
 		grep -q '"virtual-size": 67108864' "$tmp/json" &&
 		grep -q '"block-size": 1048576' "$tmp/json" &&
-		grep -q '"type": "dynamic"' "$tmp/json"
+		grep -q '"type": "dynamic"' "$tmp/json" &&
+		grep -q '"allocated-blocks": 0' "$tmp/json"
+}
+
+# Its table has 64 million entries, 512 MiB; not even a hundredth is read.
+info_does_not_look_at_each_block_of_the_largest_disk()
+{
+	"$rsvdctl" create --size=64T --block-size=1M "$tmp/large.vhdx" &&
+		strace -f -e trace=pread64 -o "$tmp/calls" \
+			"$rsvdctl" info --json "$tmp/large.vhdx" \
+			>"$tmp/json" &&
+		rm "$tmp/large.vhdx" &&
+		grep -q '"blocks": 67108864' "$tmp/json" &&
+		grep -q '"allocated-blocks": null' "$tmp/json" &&
+		test "$(sed -n 's/.*= //p' "$tmp/calls" |
+			awk '{ n += $1 } END { print n }')" -lt 5000000
 }
 
 info_of_a_disk_has_its_geometry()
@@ -918,6 +933,8 @@ check "what takes a file says so of a server" \
 check "create never overwrites" create_never_overwrites
 check "sizes that no VHDX has are refused" sizes_that_no_vhdx_has_are_refused
 check "info of a file has its geometry" info_of_a_file_has_its_geometry
+check "info does not look at each block of the largest disk" \
+	info_does_not_look_at_each_block_of_the_largest_disk
 check "info of a disk has its geometry" info_of_a_disk_has_its_geometry
 check "info tells the same of both versions" \
 	info_tells_the_same_of_both_versions
