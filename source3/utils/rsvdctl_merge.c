@@ -17,10 +17,12 @@ static struct poptOption merge_options[] = {
 		.descrip = "Remove the file, which is otherwise left as an "
 			   "empty child",
 	},
+	RSVDCTL_OPTION_JSON,
 	POPT_TABLEEND
 };
 
 static struct poptOption flatten_options[] = {
+	RSVDCTL_OPTION_JSON,
 	POPT_TABLEEND
 };
 
@@ -140,6 +142,9 @@ static struct chain *chain_open(struct rsvdctl *ctl, bool writes_parent)
 		rsvdctl_usage(ctl, "name one differencing image");
 		return NULL;
 	}
+	if (!rsvdctl_is_local(ctl, path)) {
+		return NULL;
+	}
 	storage = rsvdctl_local_storage(ctl, path, true);
 	if (storage == NULL) {
 		return NULL;
@@ -213,6 +218,7 @@ static int rsvdctl_merge_run(struct rsvdctl *ctl)
 	struct chain *chain = chain_open(ctl, true);
 	struct vhdx_merge_report report;
 	char *reason = NULL;
+	char *parent = NULL;
 	NTSTATUS status;
 
 	if (chain == NULL) {
@@ -233,9 +239,23 @@ static int rsvdctl_merge_run(struct rsvdctl *ctl)
 		return rsvdctl_error(ctl, "merged, but cannot remove %s: %s",
 				     chain->path, strerror(errno));
 	}
-	printf("%s: %s merged into /%s; it is %s now\n", chain->path,
+	parent = talloc_asprintf(ctl->mem_ctx, "/%s", report.parent_path);
+	if (parent == NULL) {
+		return rsvdctl_error(ctl, "out of memory");
+	}
+	if (ctl->json) {
+		return rsvdctl_print_json(ctl, json_pack(
+			"{s:s, s:s, s:I, s:I, s:b}",
+			"image", rsvdctl_utf8(ctl->mem_ctx, chain->path),
+			"parent", rsvdctl_utf8(ctl->mem_ctx, parent),
+			"merged-bytes", (json_int_t)report.num_copied,
+			"zeroed-bytes", (json_int_t)report.num_zeroed,
+			"deleted", merge_delete));
+	}
+	printf("%s: %s merged into %s; it is %s now\n", chain->path,
 	       rsvdctl_size_string(ctl->mem_ctx, report.num_copied),
-	       report.parent_path, merge_delete ? "removed" : "empty");
+	       rsvdctl_printable(ctl->mem_ctx, parent),
+	       merge_delete ? "removed" : "empty");
 	return RSVDCTL_OK;
 }
 
@@ -266,6 +286,12 @@ static int rsvdctl_flatten_run(struct rsvdctl *ctl)
 	}
 	if (report.stopped) {
 		return chain_stopped(chain);
+	}
+	if (ctl->json) {
+		return rsvdctl_print_json(ctl, json_pack(
+			"{s:s, s:I}",
+			"image", rsvdctl_utf8(ctl->mem_ctx, chain->path),
+			"copied-blocks", (json_int_t)report.num_copied));
 	}
 	printf("%s: %"PRIu64" blocks copied, it has no parent now\n",
 	       chain->path, report.num_copied);

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-# time-limit: 120
+# time-limit: 200
 """
 rsvdctl merge and flatten: differencing images become one with their parents.
 What comes out is read by qemu where there is no parent any more.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -118,6 +119,27 @@ def a_merged_child_goes_with_delete():
     assert said.endswith('it is removed now\n'), said
     assert not os.path.exists(path('grandchild.vhdx'))
     assert read('child.vhdx') == disk
+
+
+@test
+def what_was_done_is_told_in_json():
+    chain()
+    assert json.loads(run('rsvdctl', 'merge', '--json',
+                          path('grandchild.vhdx'))) == {
+        'image': path('grandchild.vhdx'), 'parent': path('child.vhdx'),
+        # Two blocks of 2 MiB
+        'merged-bytes': 4 * MIB, 'zeroed-bytes': 0, 'deleted': False}
+    assert json.loads(run('rsvdctl', 'flatten', '--json',
+                          path('child.vhdx'))) == {
+        # 2 to 4 MiB, and that with 20 MiB; the others were there.
+        'image': path('child.vhdx'), 'copied-blocks': 2}
+
+
+@test
+def a_disk_on_a_server_is_not_merged():
+    fails('is on a server', 'sh', '-c',
+          'rsvdctl merge //server/share/disk.vhdx 2>"$1"; s=$?; '
+          'head -n 1 "$1" >&2; exit $s', 'sh', path('said'))
 
 
 @test
