@@ -421,6 +421,61 @@ static void power_cut_finds_no_partial_block_without_its_bitmap(
 	assert_true(cut.num_cuts > 50);
 }
 
+/* Where a child has something to be damaged, and how long that is */
+static const struct {
+	uint64_t offset;
+	uint64_t length;
+} damaged_places[] = {
+	{ METADATA, 32 + 6 * 32 },
+	{ ITEMS, 40 },
+	{ BAT, 16 * 8 },
+	{ BAT + 4096 * 8, 8 },
+	{ 7 * MIB, 512 },	/* the sector bitmap */
+};
+
+static void damaged_child_is_refused_or_flattened(void **state)
+{
+	static const uint8_t bytes[] = { 0, 1, 2, 3, 6, 7, 0x7F, 0x80, 0xFF };
+	uint32_t seed = 4711;
+	unsigned num_flat = 0;
+	unsigned i;
+
+	for (i = 0; i < 400; i++) {
+		struct folder *folder = folder_with_full_child(state);
+		struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+		struct vhdx_parents parents = {
+			.path = "child.vhdx", .open = folder_open,
+			.private_data = folder,
+		};
+		unsigned num = 1 + vhdx_memory_random(&seed) % 3;
+		struct vhdx_flatten_report report;
+		NTSTATUS status;
+
+		for (; num > 0; num--) {
+			size_t place = vhdx_memory_random(&seed) %
+				       ARRAY_SIZE(damaged_places);
+			uint64_t offset = vhdx_memory_random(&seed) %
+					  damaged_places[place].length;
+			size_t byte = vhdx_memory_random(&seed) %
+				      ARRAY_SIZE(bytes);
+
+			poke(m, damaged_places[place].offset + offset,
+			     bytes[byte], 1);
+		}
+		status = vhdx_flatten(folder, vhdx_memory_storage(m),
+				      &parents, NULL, NULL, &report, NULL);
+		if (NT_STATUS_IS_OK(status)) {
+			struct vhdx *image = open_alone(m);
+
+			assert_ok(vhdx_close(&image));
+			assert_check_finds_no_error(m);
+			num_flat += 1;
+		}
+		TALLOC_FREE(folder);
+	}
+	assert_true(num_flat > 40 && num_flat < 360);
+}
+
 static int setup(void **state)
 {
 	*state = talloc_new(NULL);
@@ -447,6 +502,7 @@ int main(void)
 		TEST(child_of_another_size_keeps_it),
 		TEST(flattened_image_is_resized_as_any_other),
 		TEST(image_without_a_parent_is_left_alone),
+		TEST(damaged_child_is_refused_or_flattened),
 		TEST(flatten_can_be_stopped_at_any_time),
 		TEST(error_at_any_point_leaves_an_image_that_reads_the_same),
 		TEST(power_cut_at_any_point_leaves_an_image_that_reads_the_same),

@@ -690,6 +690,53 @@ static void power_cut_with_all_blocks_in_the_parent_loses_nothing(
 	assert_true(cut.num_cuts > 100);
 }
 
+/* Where a child has something to be damaged, and how long that is */
+static const struct {
+	uint64_t offset;
+	uint64_t length;
+} damaged_places[] = {
+	{ METADATA, 32 + 6 * 32 },
+	{ ITEMS, 40 },
+	{ LOCATOR, 300 },
+	{ BAT, 16 * 8 },
+	{ BAT + 4096 * 8, 8 },
+	{ 7 * MIB, 512 },	/* the sector bitmap */
+};
+
+static void no_damage_to_a_child_damages_its_parent(void **state)
+{
+	static const uint8_t bytes[] = { 0, 1, 2, 3, 6, 7, 0x7F, 0x80, 0xFF };
+	uint32_t seed = 4711;
+	unsigned num_merged = 0;
+	unsigned i;
+
+	for (i = 0; i < 400; i++) {
+		struct folder *folder = folder_with_full_child(state);
+		struct vhdx_memory *m = folder_file(folder, "child.vhdx");
+		unsigned num = 1 + vhdx_memory_random(&seed) % 4;
+		NTSTATUS status;
+
+		for (; num > 0; num--) {
+			size_t place = vhdx_memory_random(&seed) %
+				       ARRAY_SIZE(damaged_places);
+			uint64_t offset = vhdx_memory_random(&seed) %
+					  damaged_places[place].length;
+			size_t byte = vhdx_memory_random(&seed) %
+				      ARRAY_SIZE(bytes);
+
+			poke(m, damaged_places[place].offset + offset,
+			     bytes[byte], 1);
+		}
+		status = try_merge(folder, "child.vhdx", VHDX_MERGE_EMPTY,
+				   NULL);
+		num_merged += NT_STATUS_IS_OK(status) ? 1 : 0;
+		assert_check_finds_no_error(folder_file(folder,
+							"parent.vhdx"));
+		TALLOC_FREE(folder);
+	}
+	assert_true(num_merged > 40 && num_merged < 360);
+}
+
 static int setup(void **state)
 {
 	*state = talloc_new(NULL);
@@ -725,6 +772,7 @@ int main(void)
 		TEST(image_without_a_parent_is_refused),
 		TEST(parent_that_was_written_to_is_not_merged_into),
 		TEST(what_else_the_locator_says_stays),
+		TEST(no_damage_to_a_child_damages_its_parent),
 		TEST(merge_can_be_stopped_at_any_time),
 		TEST(error_at_any_point_leaves_a_child_that_reads_the_same),
 		TEST(power_cut_at_any_point_leaves_a_child_that_reads_the_same),
