@@ -807,7 +807,7 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct options options = {
-		.seconds = 25, .num_writers = 8, .seed = now_nsec(),
+		.seconds = 60, .num_writers = 8, .seed = now_nsec(),
 	};
 	struct parent parent = { .options = &options };
 	uint64_t longest;

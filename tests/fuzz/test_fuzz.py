@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import fuzz  # noqa: E402
 
-SECONDS = 15
+SECONDS = 60
 AT_A_TIME = 2
 
 
