@@ -14,6 +14,7 @@
 #include "system/filesys.h"
 #include "system/time.h"
 #include "lib/util/talloc_stack.h"
+#include "lib/util/tevent_ntstatus.h"
 #include "lib/util/time.h"
 #include "modules/vhdx/vhdx.h"
 #include "libcli/util/error.h"
@@ -147,6 +148,23 @@ static NTSTATUS engine_run(struct engine *engine, int depth,
 	return engine->status;
 }
 
+static NTSTATUS engine_flush(struct engine *engine)
+{
+	struct tevent_req *req = NULL;
+	NTSTATUS status;
+
+	req = vhdx_flush_send(engine, engine->ev, engine->image);
+	if (req == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	if (!tevent_req_poll_ntstatus(req, engine->ev, &status)) {
+		return status;
+	}
+	status = vhdx_flush_recv(req);
+	TALLOC_FREE(req);
+	return status;
+}
+
 static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw)
 {
 	char *reason = NULL;
@@ -225,6 +243,10 @@ int main(int argc, const char **argv)
 	}
 	if (NT_STATUS_IS_OK(status)) {
 		status = engine_run(engine, depth, &seconds);
+	}
+	if (engine->image != NULL && NT_STATUS_IS_OK(status)) {
+		/* After this nobody is at a flush that was begun ahead. */
+		status = engine_flush(engine);
 	}
 	if (engine->image != NULL) {
 		NTSTATUS closed = vhdx_close(&engine->image);

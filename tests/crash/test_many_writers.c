@@ -523,12 +523,15 @@ static struct db_context *database_open(TALLOC_CTX *mem_ctx,
 	/* As smbd opens a volatile database */
 	int flags = TDB_CLEAR_IF_FIRST | TDB_INCOMPATIBLE_HASH | TDB_SEQNUM;
 	char *path = talloc_asprintf(mem_ctx, "%s/rsvd.tdb", directory);
+	struct db_context *db = NULL;
 
 	if (tdb_runtime_check_for_robust_mutexes()) {
 		flags |= TDB_MUTEX_LOCKING;
 	}
-	return db_open_tdb(mem_ctx, path, 0, flags, O_RDWR | O_CREAT, 0600,
-			   DBWRAP_LOCK_ORDER_NONE, 0);
+	db = db_open_tdb(mem_ctx, path, 0, flags, O_RDWR | O_CREAT, 0600,
+			 DBWRAP_LOCK_ORDER_NONE, 0);
+	TALLOC_FREE(path);
+	return db;
 }
 
 static void writer_main(const struct options *options, unsigned self,
@@ -753,7 +756,7 @@ static void run(struct parent *parent)
 	parent->db = database_open(NULL, options->directory);
 	if (parent->db == NULL || !image_create(path)) {
 		fail("cannot begin: %s", strerror(errno));
-		return;
+		goto done;
 	}
 	parent->control = start(parent, -1);
 	for (i = 0; i < options->num_writers; i++) {
@@ -779,6 +782,8 @@ static void run(struct parent *parent)
 		disk_check(path);
 	}
 	unlink(path);
+done:
+	TALLOC_FREE(path);
 }
 
 static uint64_t print_times(void)
