@@ -24,7 +24,8 @@ struct sync_waiter {
 };
 
 struct vhdx_sync {
-	struct vhdx *image;
+	struct vhdx *image;		/* NULL: closed */
+	const struct vhdx_storage_ops *ops;
 	struct sync_waiter *waiters;
 	struct vhdx_mark mark;
 	struct tevent_req *subreq;	/* the flush under way */
@@ -92,12 +93,16 @@ static int sync_waiter_destructor(struct sync_waiter *waiter)
 	return 0;
 }
 
-/* The image goes, and with it what they wait for. */
+/*
+ * The image goes, and with it what they wait for. But what the storage works
+ * on must not be freed: smbd's own requests do not bear it.
+ */
 static int sync_destructor(struct vhdx_sync *sync)
 {
 	sync_finish(sync, true, NT_STATUS_FILE_CLOSED);
 	sync_finish(sync, false, NT_STATUS_FILE_CLOSED);
-	return 0;
+	sync->image = NULL;
+	return (sync->subreq != NULL) ? -1 : 0;
 }
 
 static void sync_finish(struct vhdx_sync *sync, bool served, NTSTATUS status)
@@ -139,6 +144,7 @@ static void sync_start(struct vhdx_sync *sync)
 		sync_finish(sync, true, status);
 		return;
 	}
+	sync->ops = storage->ops;
 	sync->subreq = storage->ops->fsync_send(sync, sync->waiters->ev,
 						storage->private_data);
 	if (sync->subreq == NULL) {
@@ -152,14 +158,17 @@ static void sync_done(struct tevent_req *subreq)
 {
 	struct vhdx_sync *sync = tevent_req_callback_data(subreq,
 							  struct vhdx_sync);
-	struct vhdx_storage *storage = sync->image->storage;
 	NTSTATUS status = NT_STATUS_OK;
 	int err = 0;
 	int ret;
 
-	ret = storage->ops->fsync_recv(subreq, &err);
+	ret = sync->ops->fsync_recv(subreq, &err);
 	TALLOC_FREE(subreq);
 	sync->subreq = NULL;
+	if (sync->image == NULL) {
+		TALLOC_FREE(sync);
+		return;
+	}
 	if (ret == -1) {
 		status = vhdx_errno_status(err);
 	} else {

@@ -640,6 +640,65 @@ static void cached_bat_is_bounded(void **state)
 	assert_true(talloc_total_size(m) - before < 16 * MIB);
 }
 
+/* A flush that somebody is at until the test says otherwise */
+struct slow_flush {
+	bool under_way;
+};
+
+static struct tevent_req *slow_flush_req;
+
+static int slow_flush_destructor(struct slow_flush *flush)
+{
+	assert_false(flush->under_way);
+	return 0;
+}
+
+static struct tevent_req *slow_fsync_send(TALLOC_CTX *mem_ctx,
+					  struct tevent_context *ev,
+					  void *private_data)
+{
+	struct slow_flush *flush = NULL;
+
+	slow_flush_req = tevent_req_create(mem_ctx, &flush,
+					   struct slow_flush);
+	flush->under_way = true;
+	talloc_set_destructor(flush, slow_flush_destructor);
+	return slow_flush_req;
+}
+
+static int slow_fsync_recv(struct tevent_req *req, int *err)
+{
+	slow_flush_req = NULL;
+	*err = 0;
+	return 0;
+}
+
+static void a_flush_under_way_outlives_the_image(void **state)
+{
+	struct vhdx_memory *m = disk(state, 64 * MIB, MIB, false);
+	struct vhdx_storage *storage = vhdx_memory_storage(m);
+	struct vhdx_storage_ops ops = *storage->ops;
+	struct tevent_context *ev = tevent_context_init(*state);
+	struct tevent_req *req = NULL;
+	struct slow_flush *flush = NULL;
+	struct vhdx *image = NULL;
+
+	ops.fsync_send = slow_fsync_send;
+	ops.fsync_recv = slow_fsync_recv;
+	storage->ops = &ops;
+	image = open_disk(m, 0);
+	req = vhdx_flush_send(m, ev, image);
+	assert_non_null(slow_flush_req);
+	assert_ok(vhdx_close(&image));
+	assert_true(tevent_req_poll(req, ev));
+	assert_status(vhdx_flush_recv(req), NT_STATUS_FILE_CLOSED);
+
+	flush = tevent_req_data(slow_flush_req, struct slow_flush);
+	flush->under_way = false;
+	tevent_req_done(slow_flush_req);
+	assert_null(slow_flush_req);
+}
+
 static int setup(void **state)
 {
 	*state = talloc_new(NULL);
@@ -681,6 +740,7 @@ int main(void)
 			requests_that_wait_share_log_entries_and_flushes),
 		cmocka_unit_test(write_that_is_given_up_hurts_no_other),
 		cmocka_unit_test(requests_that_wait_are_told_of_the_close),
+		cmocka_unit_test(a_flush_under_way_outlives_the_image),
 		cmocka_unit_test(asynchronous_read_crosses_blocks_and_holes),
 		cmocka_unit_test(
 			asynchronous_errors_are_those_of_the_blocking_calls),
