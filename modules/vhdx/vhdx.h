@@ -151,6 +151,26 @@ NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
 NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
 			struct vhdx_extent *extent);
 
+struct vhdx_epoch;
+
+/**
+ * For who reads or writes the file itself where vhdx_map() says: begin before
+ * the call, end when the I/O has ended. What is between is counted, so that
+ * the place is not another block's meanwhile. An I/O that is given up while
+ * the system works on it never ends.
+ *
+ * @return for vhdx_io_end(), which may come after vhdx_close()
+ */
+struct vhdx_epoch *vhdx_io_begin(struct vhdx *image);
+void vhdx_io_end(struct vhdx_epoch *epoch);	/* NULL: nothing */
+
+/**
+ * Another process waits to hear that nothing is under way here that was
+ * translated before it trimmed blocks: tell it now, or when it is so. See
+ * vhdx_shared_set_ask().
+ */
+void vhdx_catch_up(struct vhdx *image);
+
 /**
  * Say whether space is taken for the bytes from *offset* on: not for those
  * that were never written, nor, where the storage can tell, for those that
@@ -192,9 +212,9 @@ NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
 NTSTATUS vhdx_flush(struct vhdx *image);
 
 /**
- * Make a range read as zeros at once, for every user of the image. Whole
- * blocks give their space back where the storage can; on a disk that leaves
- * its blocks allocated the space stays.
+ * Make a range read as zeros at once, for every user of the image. Space is
+ * given back where the storage can, and other blocks can have that of whole
+ * ones; on a disk that leaves its blocks allocated the space stays.
  */
 NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length);
 
@@ -273,6 +293,7 @@ struct vhdx_check_report {
 	uint64_t num_blocks;
 	uint64_t num_allocated_blocks;
 	uint64_t file_size;
+	/* Belong to nothing; holes do not count, but at the end of the file. */
 	uint64_t leaked_bytes;
 };
 

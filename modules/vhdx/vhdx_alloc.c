@@ -5,11 +5,13 @@
  * between any two lines of this, and the power can go at any time, with every
  * subset of the writes since the last flush lost or torn. What always holds:
  *
- * A1 A block is only ever given space at the end of the file that nobody had
- *    before: it reads as zeros. A session starts behind the end of the file as
- *    it finds it, since a power cut can have taken back the entry of a block
- *    whose payload is there. What is lost that way, and what a crash leaves
- *    of a reservation, is a hole that vhdx_check() calls leaked.
+ * A1 A block is only given space that reads as zeros and that nobody else
+ *    writes to: what others have left, when vhdx_release.c says so, or space
+ *    at the end of the file that nobody had before. A session starts behind
+ *    the end of the file as it finds it, since a power cut can have taken back
+ *    the entry of a block whose payload is there. What is lost that way, and
+ *    what a crash leaves of a reservation, belongs to nothing, until a session
+ *    finds it when it begins (T6).
  * A2 The file was flushed with its new size before any log entry or BAT entry
  *    names a place in it (stable_end): an image can always be opened.
  * A3 The BAT entry, and so zeros, is there before the payload is written. Who
@@ -38,17 +40,8 @@
  *
  * Only NOT_PRESENT (or any other state without a place) -> FULLY_PRESENT is
  * done here, and in a child also -> ZERO. There, a block begins with a copy of
- * what it reads as in place of the zeros of A1 and A3: see vhdx_child.c. What
- * will also be needed for the others:
- *
- *  - FULLY_PRESENT -> UNMAPPED, ZERO (trim; NOT_PRESENT is the parent, in a
- *    child), and moving a block:
- *    store a new map_generation under the lock, before the place is used for
- *    anything else; other processes drop what they have cached when they see
- *    it. A place can be used again only when the BAT change is flushed, the
- *    I/O that others translated before is done (each user's entry in the
- *    record would say which generation it has seen), and the space is zeros
- *    again, flushed (punched).
+ * what it reads as in place of the zeros of A1 and A3: see vhdx_child.c.
+ * FULLY_PRESENT -> ZERO is in vhdx_release.c.
  *
  * A block in state UNMAPPED or UNDEFINED that still has a FileOffsetMB (others
  * write such) gets a new place; the old one is then leaked, not shared.
@@ -208,7 +201,7 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 	state->next_free = state->first_free;
 	state->stable_end = size & ~(VHDX_ALIGNMENT - 1);
 	state->growing_end = state->stable_end;
-	return NT_STATUS_OK;
+	return vhdx_release_start(image, state);
 }
 
 NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state)
@@ -231,6 +224,7 @@ NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state)
 		}
 	}
 	/* The log is not named any more: see vhdx_log.c for why only now. */
+	vhdx_release_end(image, state);
 	if (state->growing_end > state->next_free) {
 		status = vhdx_file_resize(image->storage, state->next_free);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -395,11 +389,14 @@ static NTSTATUS batch_sector(struct vhdx *image, struct alloc_batch *batch,
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS batch_take(struct vhdx *image, const struct vhdx_state *state,
+static NTSTATUS batch_take(struct vhdx *image, struct vhdx_state *state,
 			   struct alloc_batch *batch, uint64_t *place)
 {
 	uint64_t block_size = image->geometry.block_size;
 
+	if (vhdx_release_take(image, state, place)) {
+		return NT_STATUS_OK;
+	}
 	if (batch->next_free + block_size > state->stable_end) {
 		batch->need_space = true;
 		return NT_STATUS_RETRY;
@@ -413,7 +410,7 @@ static NTSTATUS batch_take(struct vhdx *image, const struct vhdx_state *state,
  * The place of a block that others have something of: a copy of that, see
  * vhdx_child.c. NT_STATUS_PENDING while it is not complete and stable.
  */
-static NTSTATUS batch_copy(struct vhdx *image, const struct vhdx_state *state,
+static NTSTATUS batch_copy(struct vhdx *image, struct vhdx_state *state,
 			   struct alloc_batch *batch, struct alloc_step *step,
 			   uint64_t block, uint64_t entry, uint64_t *place)
 {
@@ -652,6 +649,8 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	struct alloc_batch *batch = NULL;
 	struct alloc_want *want = NULL;
 	uint64_t old_next_free = state->next_free;
+	struct vhdx_released *old_released = NULL;
+	uint32_t old_num_released = state->num_released;
 	uint64_t block = 0;
 	NTSTATUS status;
 	size_t num;
@@ -671,6 +670,15 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		return NT_STATUS_NO_MEMORY;
 	}
 	batch->next_free = state->next_free;
+	if (state->num_released > 0) {
+		old_released = talloc_memdup(batch, state->released,
+					     state->num_released *
+					     sizeof(state->released[0]));
+		if (old_released == NULL) {
+			TALLOC_FREE(batch);
+			return NT_STATUS_NO_MEMORY;
+		}
+	}
 
 	status = batch_fill(image, state, batch, step, &want, &block);
 	if (NT_STATUS_IS_OK(status)) {
@@ -678,7 +686,7 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	}
 	if (!NT_STATUS_IS_OK(status) &&
 	    !NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
-		goto done;
+		goto undo;
 	}
 
 	num = batch_pack(image, batch);
@@ -687,8 +695,7 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		status = vhdx_log_append(image, state, batch->updates, num,
 					 false);
 		if (!NT_STATUS_IS_OK(status)) {
-			state->next_free = old_next_free;
-			goto done;
+			goto undo;
 		}
 		*changed = true;
 		for (i = 0; i < num; i++) {
@@ -710,7 +717,10 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		want->next_block = block;
 	}
 	status = NT_STATUS_OK;
-	if (want != NULL && batch->need_space) {
+	if (want != NULL && batch->need_space &&
+	    vhdx_release_is_near(state)) {
+		step->result = ALLOC_FLUSH;
+	} else if (want != NULL && batch->need_space) {
 		uint64_t blocks = want->end_block - block;
 		uint64_t need = blocks * image->geometry.block_size;
 
@@ -722,7 +732,15 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		/* It flushes too. */
 		step->result = ALLOC_COPY;
 	}
-done:
+	TALLOC_FREE(batch);
+	return status;
+undo:
+	state->next_free = old_next_free;
+	state->num_released = old_num_released;
+	if (old_num_released > 0) {
+		memcpy(state->released, old_released,
+		       old_num_released * sizeof(old_released[0]));
+	}
 	TALLOC_FREE(batch);
 	return status;
 }
@@ -735,6 +753,11 @@ static void space_prefetch(struct vhdx *image, struct vhdx_state *state,
 						state->stable_end);
 	NTSTATUS status;
 
+	if (vhdx_release_is_near(state)) {
+		/* That comes first. */
+		step->prefetch = vhdx_release_wants_flush(state);
+		return;
+	}
 	if (left > growth(image, state) / 2 ||
 	    state->growing_end > state->stable_end) {
 		return;
@@ -747,9 +770,8 @@ static void space_prefetch(struct vhdx *image, struct vhdx_state *state,
 	/* Who needs it will see the error. */
 }
 
-/* What comes first, whatever the step is */
-static NTSTATUS step_begin(struct vhdx *image, struct vhdx_state *state,
-			   bool *changed)
+NTSTATUS vhdx_step_begin(struct vhdx *image, struct vhdx_state *state,
+			 bool *changed)
 {
 	struct vhdx_shape shape = vhdx_state_shape(state);
 	NTSTATUS status;
@@ -763,7 +785,11 @@ static NTSTATUS step_begin(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	return vhdx_log_recover(image, state, changed);
+	status = vhdx_log_recover(image, state, changed);
+	if (NT_STATUS_IS_OK(status)) {
+		vhdx_release_ack(image, state, changed);
+	}
+	return status;
 }
 
 NTSTATUS vhdx_session_prepare(struct vhdx *image, struct vhdx_state *state,
@@ -772,7 +798,7 @@ NTSTATUS vhdx_session_prepare(struct vhdx *image, struct vhdx_state *state,
 	bool log_was_ready = state->log_step == VHDX_LOG_READY;
 	NTSTATUS status;
 
-	status = step_begin(image, state, changed);
+	status = vhdx_step_begin(image, state, changed);
 	if (NT_STATUS_IS_OK(status)) {
 		status = header_step(image, state, changed);
 	}
@@ -810,7 +836,10 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	bool log_was_ready = state->log_step == VHDX_LOG_READY;
 	NTSTATUS status;
 
-	status = step_begin(image, state, changed);
+	status = vhdx_step_begin(image, state, changed);
+	if (NT_STATUS_IS_OK(status) && step->wants != NULL) {
+		vhdx_release_clean(image, state, changed);
+	}
 	if (NT_STATUS_IS_OK(status)) {
 		status = header_step(image, state, changed);
 	}
@@ -825,7 +854,8 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
 		/* The same flush may as well make room for the blocks. */
 		if (step->wants != NULL &&
-		    state->header_step == VHDX_HEADER_READY) {
+		    state->header_step == VHDX_HEADER_READY &&
+		    !vhdx_release_is_near(state)) {
 			vhdx_space_grow(image, state, image->geometry.block_size,
 				   changed);
 		}

@@ -11,10 +11,10 @@
  * So that is believed only of a sector read during the same call.
  *
  * Of the transitions between block states only those to FULLY_PRESENT can do
- * without a new generation. One that takes a place away (trim, a merge, a
- * block that moves) must store a new generation *before* the place is used
- * for anything else, and wait until no other process can have I/O under way
- * that was translated with the old one: see vhdx_alloc.c.
+ * without a new generation. One that takes a place away must store a new
+ * generation *before* the place is used for anything else, and wait until no
+ * other process can have I/O under way that was translated with the old one:
+ * see vhdx_release.c.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -420,6 +420,35 @@ void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 	}
 }
 
+/* What nothing in the file has: for who is going to write, T6 there */
+static void space_keep(struct vhdx *image, const uint8_t *bat, uint64_t num,
+		       struct vhdx_space *space)
+{
+	size_t i;
+
+	if (image->read_only || image->geometry.has_parent ||
+	    image->geometry.leave_blocks_allocated) {
+		return;
+	}
+	vhdx_space_take(space, 0, VHDX_HEADER_SECTION_SIZE);
+	vhdx_space_take(space, image->log.offset, image->log.length);
+	for (i = 0; i < image->num_regions; i++) {
+		vhdx_space_take(space, image->regions[i].offset,
+				image->regions[i].length);
+	}
+	for (i = 0; i < num; i++) {
+		uint64_t entry = PULL_LE_U64(bat, i * VHDX_BAT_ENTRY_SIZE);
+
+		/* Also what states without a place leave there */
+		if (VHDX_BAT_FILE_OFFSET(entry) != 0) {
+			vhdx_space_take(space, VHDX_BAT_FILE_OFFSET(entry),
+					image->geometry.block_size);
+		}
+	}
+	TALLOC_FREE(image->space);
+	image->space = talloc_steal(image, space);
+}
+
 /*
  * A table of usual size costs next to nothing to look at, and it is better
  * to refuse a damaged image than to have its initiators find out.
@@ -457,6 +486,9 @@ NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings)
 		image->used_end = MAX(image->used_end,
 				      VHDX_BAT_FILE_OFFSET(entry) +
 				      image->geometry.block_size);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		space_keep(image, buf, num, space);
 	}
 	TALLOC_FREE(buf);
 	if (!NT_STATUS_IS_OK(status)) {

@@ -474,6 +474,8 @@ NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		return status;
 	}
 	c->image->same_data = true;
+	/* We use the holes ourselves. */
+	c->image->own_state->num_released = 0;
 	status = image_compact(c);
 	closed = vhdx_close(&c->image);
 	if (NT_STATUS_IS_OK(status)) {

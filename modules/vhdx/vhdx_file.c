@@ -99,6 +99,19 @@ static bool cannot_punch(int err)
 	return err == EOPNOTSUPP || err == ENOSYS || err == ENOTSUP;
 }
 
+NTSTATUS vhdx_file_punch(struct vhdx_storage *storage, uint64_t offset,
+			 uint64_t length)
+{
+	if (storage->ops->punch_hole(storage->private_data, offset, length) ==
+	    0) {
+		return NT_STATUS_OK;
+	}
+	if (cannot_punch(errno)) {
+		return NT_STATUS_NOT_SUPPORTED;
+	}
+	return vhdx_errno_status(errno);
+}
+
 NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 			uint64_t length, bool give_back)
 {
@@ -109,14 +122,11 @@ NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 		return NT_STATUS_OK;
 	}
 	if (give_back) {
-		int ret = storage->ops->punch_hole(storage->private_data,
-						   offset, length);
-		if (ret == 0) {
-			return NT_STATUS_OK;
+		status = vhdx_file_punch(storage, offset, length);
+		if (!NT_STATUS_EQUAL(status, NT_STATUS_NOT_SUPPORTED)) {
+			return status;
 		}
-		if (!cannot_punch(errno)) {
-			return vhdx_errno_status(errno);
-		}
+		status = NT_STATUS_OK;
 	}
 
 	zeros = talloc_zero_size(NULL, MIN(length, ZERO_PIECE));

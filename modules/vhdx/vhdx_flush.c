@@ -38,8 +38,15 @@ static void sync_done(struct tevent_req *subreq);
 NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark)
 {
 	struct vhdx_shape shape;
+	NTSTATUS status;
 
-	return vhdx_state_peek(image, mark, &shape);
+	status = vhdx_state_peek(image, mark, &shape);
+	if (NT_STATUS_IS_OK(status) && mark->can_clean && !image->read_only) {
+		/* So that this flush does for what was trimmed, too */
+		vhdx_catch_up(image);
+		status = vhdx_state_peek(image, mark, &shape);
+	}
+	return status;
 }
 
 /* A flush that began earlier can end later: everything only goes forward. */
@@ -54,6 +61,8 @@ void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark)
 	stable->header_step = MAX(stable->header_step, mark->header_step);
 	stable->log_step = MAX(stable->log_step, mark->log_step);
 	stable->growing_end = MAX(stable->growing_end, mark->growing_end);
+	stable->clean_sequence = MAX(stable->clean_sequence,
+				     mark->clean_sequence);
 	if (mark->log_sequence > stable->log_sequence) {
 		stable->log_sequence = mark->log_sequence;
 		stable->log_head = mark->log_head;
@@ -71,6 +80,10 @@ void vhdx_mark_apply(struct vhdx *image, struct vhdx_state *state,
 	}
 	if (stable->growing_end > state->stable_end) {
 		state->stable_end = stable->growing_end;
+		*changed = true;
+	}
+	if (stable->clean_sequence > state->clean_flushed) {
+		state->clean_flushed = stable->clean_sequence;
 		*changed = true;
 	}
 	if (state->log_step == VHDX_LOG_READY &&

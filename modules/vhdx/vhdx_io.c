@@ -262,13 +262,34 @@ NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
 	return NT_STATUS_OK;
 }
 
+static NTSTATUS zero_in_place(struct vhdx *image,
+			      const struct vhdx_extent *extent)
+{
+	NTSTATUS status = NT_STATUS_NOT_SUPPORTED;
+
+	/* A disk that leaves its blocks allocated keeps its space too. */
+	if (!image->no_holes && !image->geometry.leave_blocks_allocated) {
+		status = vhdx_file_punch(image->storage, extent->file_offset,
+					 extent->length);
+		image->no_holes = NT_STATUS_EQUAL(status,
+						  NT_STATUS_NOT_SUPPORTED);
+	}
+	if (NT_STATUS_EQUAL(status, NT_STATUS_NOT_SUPPORTED)) {
+		status = vhdx_file_zero(image->storage, extent->file_offset,
+					extent->length, false);
+	}
+	return status;
+}
+
+/*
+ * All of it is zeros in place, then whole blocks lose their places. That they
+ * are zeros already is what makes it as good when they do not.
+ */
 NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 {
-	/*
-	 * In place, so that nobody has to look anything up again. A disk
-	 * that leaves its blocks allocated keeps its space too.
-	 */
-	bool give_back = !image->geometry.leave_blocks_allocated;
+	uint64_t start = offset;
+	uint64_t all = length;
+	bool in_file = false;
 	NTSTATUS status;
 
 	if (length == 0) {
@@ -294,12 +315,14 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 			continue;
 		}
 		if (extent.kind == VHDX_EXTENT_FILE) {
-			status = vhdx_file_zero(image->storage,
-						extent.file_offset,
-						extent.length, give_back);
+			status = zero_in_place(image, &extent);
+			in_file = true;
 		}
 		offset += extent.length;
 		length -= extent.length;
+	}
+	if (NT_STATUS_IS_OK(status) && in_file) {
+		status = vhdx_release(image, start, all);
 	}
 	return status;
 }
@@ -311,6 +334,7 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 struct io_piece {
 	struct io_state *io;
 	struct vhdx_storage *storage;	/* may outlive the image */
+	struct vhdx_epoch *epoch;	/* stays counted if we are freed */
 	uint8_t *buf;
 	size_t length;
 	uint64_t file_offset;
@@ -379,24 +403,28 @@ static bool io_piece_send(struct io_piece *piece)
 }
 
 static void io_piece_start(struct io_state *io,
-			   const struct vhdx_source *source)
+			   const struct vhdx_source *source,
+			   struct vhdx_epoch *epoch)
 {
 	struct io_piece *piece = NULL;
 
 	piece = talloc(io, struct io_piece);
 	if (piece == NULL) {
+		vhdx_io_end(epoch);
 		io_fail(io, NT_STATUS_NO_MEMORY);
 		return;
 	}
 	*piece = (struct io_piece) {
 		.io = io,
 		.storage = source->storage,
+		.epoch = epoch,
 		.buf = io->buf,
 		.length = source->length,
 		.file_offset = source->file_offset,
 	};
 	if (!io_piece_send(piece)) {
 		TALLOC_FREE(piece);
+		vhdx_io_end(epoch);
 		io_fail(io, NT_STATUS_NO_MEMORY);
 		return;
 	}
@@ -406,8 +434,10 @@ static void io_piece_start(struct io_state *io,
 static void io_piece_done(struct io_piece *piece, NTSTATUS status)
 {
 	struct io_state *io = piece->io;
+	struct vhdx_epoch *epoch = piece->epoch;
 
 	TALLOC_FREE(piece);
+	vhdx_io_end(epoch);
 	io->num_pieces -= 1;
 	if (!NT_STATUS_IS_OK(status)) {
 		io_fail(io, status);
@@ -492,16 +522,22 @@ static void io_start(struct io_state *io)
 {
 	io->starting = true;
 	while (io->length > 0 && NT_STATUS_IS_OK(io->status)) {
-		struct vhdx_source source;
+		struct vhdx_epoch *epoch = vhdx_io_begin(io->image);
+		struct vhdx_source source = { .storage = NULL };
 		NTSTATUS status;
 
 		status = io_source(io, &source);
+		if (NT_STATUS_IS_OK(status) && source.storage != NULL) {
+			io_piece_start(io, &source, epoch);
+		} else {
+			vhdx_io_end(epoch);
+		}
 		if (!NT_STATUS_IS_OK(status)) {
 			io_fail(io, status);
 			break;
 		}
 		if (source.storage != NULL) {
-			io_piece_start(io, &source);
+			/* Under way */
 		} else if (io->is_write) {
 			io_allocate(io, source.length);
 			break;

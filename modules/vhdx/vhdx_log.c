@@ -24,10 +24,11 @@
  * There is no flush between a log entry and putting it in place, as 2.3 has
  * it. It is not needed as long as entries only say "this block is now there",
  * with "there" being zeros, flushed, and nobody else's (A1 and A2 in
- * vhdx_alloc.c): any mix of old and new 8-byte entries of the table is then a
- * table that could have been. Any other change (a block that is released, a
- * bitmap, a region that moves) needs the flush, which vhdx_log_append() does
- * when asked to.
+ * vhdx_alloc.c), or "this block is zeros", with its place not being another's
+ * before that is stable (T2 in vhdx_release.c): any mix of old and new 8-byte
+ * entries of the table is then a table that could have been. Any other change
+ * (a bitmap, a region that moves) needs the flush, which vhdx_log_append()
+ * does when asked to.
  *
  * Before the file may become smaller while the log is in use, an entry with
  * the new FlushedFileOffset has to be flushed; we do it only when the log is
@@ -980,9 +981,27 @@ static bool entry_has_shape(const struct vhdx *image,
 	return false;
 }
 
+/* Places that its dead writer had taken for blocks are not free any more. */
+static void places_forget(struct vhdx *image, struct vhdx_state *state,
+			  const uint8_t *sector)
+{
+	size_t i;
+
+	for (i = 0; state->num_released > 0 && i < SECTOR;
+	     i += VHDX_BAT_ENTRY_SIZE) {
+		uint64_t entry = PULL_LE_U64(sector, i);
+
+		if (VHDX_BAT_FILE_OFFSET(entry) != 0) {
+			vhdx_release_forget(image, state,
+					    VHDX_BAT_FILE_OFFSET(entry));
+		}
+	}
+}
+
 /* Put one entry in place, as its dead writer would have. */
-static NTSTATUS entry_apply(struct vhdx *image, const struct log_entry *entry,
-			    uint8_t *buf, bool has_shape)
+static NTSTATUS entry_apply(struct vhdx *image, struct vhdx_state *state,
+			    const struct log_entry *entry, uint8_t *buf,
+			    bool has_shape)
 {
 	uint32_t sector = descriptor_sectors(entry->num_descriptors);
 	NTSTATUS status;
@@ -1017,6 +1036,7 @@ static NTSTATUS entry_apply(struct vhdx *image, const struct log_entry *entry,
 			vhdx_bat_sector_changed(
 				image, (offset - image->bat.offset) / SECTOR,
 				data);
+			places_forget(image, state, data);
 		}
 	}
 	return NT_STATUS_OK;
@@ -1033,7 +1053,8 @@ NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
 	if (state->log_step != VHDX_LOG_READY) {
 		return NT_STATUS_OK;
 	}
-	if (!image->log_unsure && !vhdx_state_is_shared(image, state)) {
+	if (!image->log_unsure && !state->releasing &&
+	    !vhdx_state_is_shared(image, state)) {
 		/* Nobody else can have been at it. */
 		return NT_STATUS_OK;
 	}
@@ -1044,12 +1065,13 @@ NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
 	}
 	if (buf == NULL || entry.sequence_number != state->log_sequence) {
 		TALLOC_FREE(buf);
+		vhdx_release_settle(image, state, changed);
 		return NT_STATUS_OK;
 	}
 	DBG_NOTICE("finishing log entry %" PRIu64 "\n",
 		   entry.sequence_number);
 	has_shape = entry_has_shape(image, &entry, buf);
-	status = entry_apply(image, &entry, buf, has_shape);
+	status = entry_apply(image, state, &entry, buf, has_shape);
 	TALLOC_FREE(buf);
 	if (NT_STATUS_IS_OK(status) && has_shape) {
 		status = vhdx_shape_reload(image);
@@ -1063,5 +1085,6 @@ NTSTATUS vhdx_log_recover(struct vhdx *image, struct vhdx_state *state,
 	state->next_free = MAX(state->next_free, entry.last_file_offset);
 	head_move(image, state, entry.length, entry.tail);
 	*changed = true;
+	vhdx_release_settle(image, state, changed);
 	return NT_STATUS_OK;
 }

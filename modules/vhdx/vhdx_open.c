@@ -156,14 +156,15 @@ static NTSTATUS open_locked(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
+	TALLOC_FREE(image->space);
 	image->session = state->session;
 	image->map_generation = state->map_generation;
+	image->release_known = state->release_sequence;
 	image->session_ready = !image->read_only &&
 			       state->header_step == VHDX_HEADER_READY;
-	if (!image->read_only) {
-		status = vhdx_state_join(image, state);
-		*changed = true;
-	}
+	/* Also who only reads: its I/O must not meet another block's bytes. */
+	status = vhdx_state_join(image, state);
+	*changed = true;
 	return status;
 }
 
@@ -201,6 +202,11 @@ NTSTATUS vhdx_open_image(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	}
 	image->own_state->version = VHDX_STATE_VERSION;
 
+	status = vhdx_release_init(image);
+	if (!NT_STATUS_IS_OK(status)) {
+		TALLOC_FREE(image);
+		return status;
+	}
 	status = vhdx_state_locked(image, open_locked, &open);
 	if (!NT_STATUS_IS_OK(status)) {
 		why = vhdx_findings_reason(mem_ctx, open.findings);
@@ -255,6 +261,11 @@ static NTSTATUS close_locked(struct vhdx *image, struct vhdx_state *state,
 	struct vhdx_shape shape;
 	NTSTATUS status;
 
+	if (image->read_only) {
+		vhdx_state_leave(image, state);
+		*changed = true;
+		return NT_STATUS_OK;
+	}
 	if (!vhdx_state_is_user(image, state)) {
 		/* Others took us for dead and have cleaned up. */
 		return NT_STATUS_OK;
@@ -280,15 +291,13 @@ static NTSTATUS close_locked(struct vhdx *image, struct vhdx_state *state,
 NTSTATUS vhdx_close(struct vhdx **_image)
 {
 	struct vhdx *image = *_image;
-	NTSTATUS status = NT_STATUS_OK;
+	NTSTATUS status;
 
 	*_image = NULL;
 	if (image == NULL) {
 		return NT_STATUS_OK;
 	}
-	if (!image->read_only) {
-		status = vhdx_state_locked(image, close_locked, NULL);
-	}
+	status = vhdx_state_locked(image, close_locked, NULL);
 	TALLOC_FREE(image);
 	return status;
 }

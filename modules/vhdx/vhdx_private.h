@@ -48,6 +48,7 @@ struct vhdx_header {
 };
 
 struct vhdx_bat_cache;
+struct vhdx_epoch;
 struct vhdx_log_overlay;
 struct vhdx_sync;
 struct vhdx_alloc_queue;
@@ -65,11 +66,15 @@ struct vhdx_mark {
 	uint64_t log_sequence;
 	uint32_t log_head;
 	uint32_t log_last_tail;
+	uint64_t clean_sequence;
+	bool can_clean;		/* vhdx_release_can_clean() */
 };
 
 /* What a resize changes, and with which map generation it came */
 struct vhdx_shape {
 	uint64_t map_generation;
+	uint64_t release_sequence;
+	bool releasing;
 	uint64_t virtual_size;
 	uint64_t bat_offset;
 	uint64_t bat_length;
@@ -79,6 +84,7 @@ struct vhdx {
 	struct vhdx_storage *storage;
 	struct vhdx_shared *shared;
 	struct vhdx_state *own_state;	/* in place of shared */
+	struct db_record *locked_rec;	/* in vhdx_state_locked() */
 	bool read_only;
 
 	struct vhdx_geometry geometry;
@@ -98,6 +104,7 @@ struct vhdx {
 	uint64_t size_offset;		/* of VirtualDiskSize, in the file */
 	uint64_t params_offset;		/* of the file parameters */
 	uint64_t used_end;		/* end of the last block, 0: unknown */
+	struct vhdx_space *space;	/* who has what, while we open it */
 
 	struct vhdx_log_overlay *overlay; /* a log not replayed in the file */
 	struct vhdx_bat_cache *bat_cache;
@@ -124,6 +131,13 @@ struct vhdx {
 	struct vhdx *child;		/* while the chain is opened */
 	char *parent_path;
 
+	/* vhdx_release.c */
+	struct vhdx_epoch *epochs[2];
+	unsigned epoch;			/* the one new I/O is counted in */
+	uint64_t release_known;		/* what is cached is not older */
+	bool no_holes;			/* the file system has none */
+	struct vhdx_released *released;	/* VHDX_MAX_RELEASED, or NULL */
+
 	struct vhdx_mark stable;	/* by the last flush of ours */
 	uint64_t stream_next;		/* behind the last block allocated */
 	uint64_t stream_length;		/* so many, one after the other */
@@ -142,6 +156,12 @@ NTSTATUS vhdx_file_write(struct vhdx_storage *storage, const void *buf,
 NTSTATUS vhdx_file_flush(struct vhdx_storage *storage);
 NTSTATUS vhdx_file_resize(struct vhdx_storage *storage, uint64_t size);
 NTSTATUS vhdx_file_size(struct vhdx_storage *storage, uint64_t *size);
+/* Give space back; NT_STATUS_NOT_SUPPORTED where there are no holes. */
+NTSTATUS vhdx_file_punch(struct vhdx_storage *storage, uint64_t offset,
+			 uint64_t length);
+/* Is there anything but a hole? *length is cut to what that is true of. */
+bool vhdx_file_has_data(const struct vhdx_storage *storage, uint64_t offset,
+			uint64_t *length);
 /* Zeros in the file, giving the space back where give_back and possible. */
 NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 			uint64_t length, bool give_back);
@@ -245,6 +265,9 @@ bool vhdx_space_find(struct vhdx_space *space, uint64_t length,
 		     uint64_t *offset);
 /* Bytes that nobody took */
 uint64_t vhdx_space_free(const struct vhdx_space *space);
+/* The next of those from *offset on; false: none */
+bool vhdx_space_next_free(const struct vhdx_space *space, uint64_t *offset,
+			  uint64_t *length);
 
 /* vhdx_bat.c */
 
@@ -444,6 +467,8 @@ typedef NTSTATUS (*vhdx_state_fn)(struct vhdx *image,
  */
 NTSTATUS vhdx_state_locked(struct vhdx *image, vhdx_state_fn fn,
 			   void *private_data);
+/* Store what the state is now, in the midst of such an fn. */
+NTSTATUS vhdx_state_store(struct vhdx *image, struct vhdx_state *state);
 /* A copy of the state, without lock */
 NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
 			 struct vhdx_shape *shape);
@@ -451,6 +476,12 @@ NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum);
 bool vhdx_state_has_writer(struct vhdx *image, const struct vhdx_state *state);
 NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state);
 bool vhdx_state_is_user(struct vhdx *image, const struct vhdx_state *state);
+/* Our entry among the users, or NULL */
+struct vhdx_user *vhdx_state_self(struct vhdx *image,
+				  struct vhdx_state *state);
+bool vhdx_user_is_alive(struct vhdx *image, const struct vhdx_user *user);
+/* May do nothing */
+void vhdx_user_ask(struct vhdx *image, const struct vhdx_user *user);
 void vhdx_state_leave(struct vhdx *image, struct vhdx_state *state);
 bool vhdx_state_is_shared(const struct vhdx *image,
 			  const struct vhdx_state *state);
@@ -545,6 +576,43 @@ NTSTATUS vhdx_space_grow(struct vhdx *image, struct vhdx_state *state,
 /* Space at the end that is the caller's, for good; NT_STATUS_RETRY as above */
 NTSTATUS vhdx_space_reserve(struct vhdx *image, struct vhdx_state *state,
 			    uint64_t length, uint64_t *offset, bool *changed);
+
+/* What comes first under the lock, whatever is done there by a writer */
+NTSTATUS vhdx_step_begin(struct vhdx *image, struct vhdx_state *state,
+			 bool *changed);
+
+/* vhdx_release.c: blocks that lose their places */
+
+NTSTATUS vhdx_release_init(struct vhdx *image);
+/* All whole blocks of a range that is zeros in the file already */
+NTSTATUS vhdx_release(struct vhdx *image, uint64_t offset, uint64_t length);
+/* Tell that our I/O has seen what was released. */
+void vhdx_release_ack(struct vhdx *image, struct vhdx_state *state,
+		      bool *changed);
+/* Make zeros of what nobody has I/O under way to. */
+void vhdx_release_clean(struct vhdx *image, struct vhdx_state *state,
+			bool *changed);
+/* Is there something to do for that? Takes nobody for dead. */
+bool vhdx_release_can_clean(const struct vhdx_state *state);
+/* The place of a block, if one can be used again now */
+bool vhdx_release_take(struct vhdx *image, struct vhdx_state *state,
+		       uint64_t *place);
+/* Can one be after a flush, or now? */
+bool vhdx_release_is_near(const struct vhdx_state *state);
+/* After a flush only */
+bool vhdx_release_wants_flush(const struct vhdx_state *state);
+/* A block has this place. */
+void vhdx_release_forget(struct vhdx *image, struct vhdx_state *state,
+			 uint64_t place);
+/* Who was releasing has died, and the log is in place. */
+void vhdx_release_settle(struct vhdx *image, struct vhdx_state *state,
+			 bool *changed);
+/* What of the file belongs to nothing when a session begins */
+NTSTATUS vhdx_release_start(struct vhdx *image, struct vhdx_state *state);
+/* ... and when it has ended: move next_free, where that is at the end. */
+void vhdx_release_end(struct vhdx *image, struct vhdx_state *state);
+/* Is I/O under way that was counted? */
+bool vhdx_release_has_io(const struct vhdx *image);
 
 /* vhdx_resize.c */
 

@@ -3,17 +3,16 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * vhdx_zero() leaves blocks mapped, because other processes have their places
- * in mind, and makes holes in them. So what takes space is for the BAT and the
- * file to say.
+ * vhdx_zero() takes places from whole blocks, but not always, and makes holes
+ * in the others. So what takes space is for the BAT and the file to say.
  */
 
 #include "replace.h"
 #include "system/filesys.h"
 #include "modules/vhdx/vhdx_private.h"
 
-static bool file_has_data(const struct vhdx_storage *storage,
-			  uint64_t offset, uint64_t *length)
+bool vhdx_file_has_data(const struct vhdx_storage *storage, uint64_t offset,
+			uint64_t *length)
 {
 #if defined(SEEK_DATA) && defined(SEEK_HOLE)
 	off_t next;
@@ -50,7 +49,7 @@ NTSTATUS vhdx_provisioned(struct vhdx *image, uint64_t offset, uint64_t length,
 	}
 	*run_length = source.length;
 	*provisioned = source.storage != NULL &&
-		       file_has_data(source.storage, source.file_offset,
-				     run_length);
+		       vhdx_file_has_data(source.storage,
+					  source.file_offset, run_length);
 	return NT_STATUS_OK;
 }

@@ -27,8 +27,8 @@
  *    entry that leads to it. It is made under the lock that the entry is
  *    written under, so nothing in it is old.
  * R5 The old BAT is not used again in this session: entries of the log from
- *    before may still be replayed over it. It is then what vhdx_check() calls
- *    leaked.
+ *    before may still be replayed over it. The next one finds it as space that
+ *    belongs to nothing (T6 in vhdx_release.c).
  *
  * Who dies after the log entry is written has done it: the next one under the
  * lock finishes it (vhdx_log_recover()).
@@ -51,6 +51,8 @@ struct vhdx_shape vhdx_state_shape(const struct vhdx_state *state)
 {
 	return (struct vhdx_shape) {
 		.map_generation = state->map_generation,
+		.release_sequence = state->release_sequence,
+		.releasing = state->releasing,
 		.virtual_size = state->virtual_size,
 		.bat_offset = state->bat_offset,
 		.bat_length = state->bat_length,
@@ -94,6 +96,7 @@ NTSTATUS vhdx_shape_follow(struct vhdx *image, const struct vhdx_shape *shape)
 			   shape->bat_length);
 	if (NT_STATUS_IS_OK(status)) {
 		image->map_generation = shape->map_generation;
+		image->release_known = shape->release_sequence;
 	}
 	return status;
 }

@@ -22,6 +22,8 @@ struct vhdx_shared {
 	struct server_id self;
 	vhdx_alive_fn alive;
 	void *private_data;
+	vhdx_ask_fn ask;	/* or NULL */
+	void *ask_data;
 };
 
 struct vhdx_shared *vhdx_shared_init(TALLOC_CTX *mem_ctx,
@@ -48,6 +50,13 @@ struct vhdx_shared *vhdx_shared_init(TALLOC_CTX *mem_ctx,
 		return NULL;
 	}
 	return shared;
+}
+
+void vhdx_shared_set_ask(struct vhdx_shared *shared, vhdx_ask_fn ask,
+			 void *private_data)
+{
+	shared->ask = ask;
+	shared->ask_data = private_data;
 }
 
 int vhdx_shared_seqnum(struct vhdx_shared *shared)
@@ -80,6 +89,34 @@ static NTSTATUS state_pull(TALLOC_CTX *mem_ctx, TDB_DATA value,
 	return NT_STATUS_OK;
 }
 
+static NTSTATUS shared_store(struct db_record *rec, TALLOC_CTX *mem_ctx,
+			     struct vhdx_state *state)
+{
+	enum ndr_err_code err;
+	DATA_BLOB blob;
+	NTSTATUS status;
+	TDB_DATA data;
+
+	err = ndr_push_struct_blob(&blob, mem_ctx, state,
+				   (ndr_push_flags_fn_t)ndr_push_vhdx_state);
+	if (!NDR_ERR_CODE_IS_SUCCESS(err)) {
+		return ndr_map_error2ntstatus(err);
+	}
+	data = (TDB_DATA) { .dptr = blob.data, .dsize = blob.length };
+	status = dbwrap_record_store(rec, data, 0);
+	data_blob_free(&blob);
+	return status;
+}
+
+NTSTATUS vhdx_state_store(struct vhdx *image, struct vhdx_state *state)
+{
+	if (image->shared == NULL) {
+		/* Nobody else looks at it. */
+		return NT_STATUS_OK;
+	}
+	return shared_store(image->locked_rec, image, state);
+}
+
 struct locked_state {
 	struct vhdx *image;
 	vhdx_state_fn fn;
@@ -95,9 +132,7 @@ static void shared_locked(struct db_record *rec, TDB_DATA value,
 	TALLOC_CTX *frame = talloc_new(image);
 	struct vhdx_state state;
 	bool changed = false;
-	enum ndr_err_code err;
 	NTSTATUS status;
-	DATA_BLOB blob;
 
 	if (frame == NULL) {
 		locked->status = NT_STATUS_NO_MEMORY;
@@ -109,8 +144,10 @@ static void shared_locked(struct db_record *rec, TDB_DATA value,
 		TALLOC_FREE(frame);
 		return;
 	}
+	image->locked_rec = rec;
 	locked->status = locked->fn(image, &state, &changed,
 				    locked->private_data);
+	image->locked_rec = NULL;
 	if (!changed) {
 		TALLOC_FREE(frame);
 		return;
@@ -119,17 +156,7 @@ static void shared_locked(struct db_record *rec, TDB_DATA value,
 	if (state.num_users == 0) {
 		status = dbwrap_record_delete(rec);
 	} else {
-		err = ndr_push_struct_blob(
-			&blob, frame, &state,
-			(ndr_push_flags_fn_t)ndr_push_vhdx_state);
-		if (!NDR_ERR_CODE_IS_SUCCESS(err)) {
-			status = ndr_map_error2ntstatus(err);
-		} else {
-			TDB_DATA data = {
-				.dptr = blob.data, .dsize = blob.length,
-			};
-			status = dbwrap_record_store(rec, data, 0);
-		}
+		status = shared_store(rec, frame, &state);
 	}
 	TALLOC_FREE(frame);
 	if (!NT_STATUS_IS_OK(status)) {
@@ -196,6 +223,8 @@ static void peek_at(const struct vhdx_state *state, struct peek_state *peek)
 		.log_sequence = state->log_sequence,
 		.log_head = state->log_head,
 		.log_last_tail = state->log_last_tail,
+		.clean_sequence = state->clean_sequence,
+		.can_clean = vhdx_release_can_clean(state),
 	};
 	*peek->shape = vhdx_state_shape(state);
 }
@@ -242,6 +271,12 @@ NTSTATUS vhdx_state_peek(struct vhdx *image, struct vhdx_mark *mark,
 	return peek.status;
 }
 
+static NTSTATUS settle_locked(struct vhdx *image, struct vhdx_state *state,
+			      bool *changed, void *private_data)
+{
+	return vhdx_step_begin(image, state, changed);
+}
+
 /*
  * The sequence number is that of the whole database, so mostly there is
  * nothing new for this image.
@@ -253,8 +288,21 @@ NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum)
 	NTSTATUS status;
 
 	status = vhdx_state_peek(image, &mark, &shape);
+	while (NT_STATUS_IS_OK(status) && shape.releasing &&
+	       mark.session == image->session && !image->read_only) {
+		/* T1 in vhdx_release.c: after who does it, or in its place */
+		status = vhdx_state_locked(image, settle_locked, NULL);
+		if (NT_STATUS_IS_OK(status)) {
+			status = vhdx_state_peek(image, &mark, &shape);
+		}
+	}
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (shape.releasing) {
+		/* Who only reads goes by the file, and looks again. */
+		vhdx_bat_forget(image);
+		seqnum = 0;
 	}
 	if (mark.session != image->session ||
 	    shape.map_generation != image->map_generation) {
@@ -280,6 +328,7 @@ NTSTATUS vhdx_state_refresh_slow(struct vhdx *image, int seqnum)
 		}
 		image->session = mark.session;
 		image->map_generation = shape.map_generation;
+		image->release_known = shape.release_sequence;
 	}
 	if (mark.header_step == VHDX_HEADER_READY && !image->read_only) {
 		image->session_ready = true;
@@ -294,7 +343,7 @@ static bool user_is_self(const struct vhdx *image,
 	return user->instance == image->instance;
 }
 
-static bool user_is_alive(struct vhdx *image, const struct vhdx_user *user)
+bool vhdx_user_is_alive(struct vhdx *image, const struct vhdx_user *user)
 {
 	struct vhdx_shared *shared = image->shared;
 
@@ -310,11 +359,33 @@ bool vhdx_state_has_writer(struct vhdx *image, const struct vhdx_state *state)
 
 	for (i = 0; i < state->num_users; i++) {
 		if (state->users[i].writes &&
-		    user_is_alive(image, &state->users[i])) {
+		    vhdx_user_is_alive(image, &state->users[i])) {
 			return true;
 		}
 	}
 	return false;
+}
+
+struct vhdx_user *vhdx_state_self(struct vhdx *image,
+				  struct vhdx_state *state)
+{
+	uint32_t i;
+
+	for (i = 0; i < state->num_users; i++) {
+		if (user_is_self(image, &state->users[i])) {
+			return &state->users[i];
+		}
+	}
+	return NULL;
+}
+
+void vhdx_user_ask(struct vhdx *image, const struct vhdx_user *user)
+{
+	struct vhdx_shared *shared = image->shared;
+
+	if (shared != NULL && shared->ask != NULL) {
+		shared->ask(&user->process, shared->ask_data);
+	}
 }
 
 bool vhdx_state_is_user(struct vhdx *image, const struct vhdx_state *state)
@@ -343,15 +414,21 @@ bool vhdx_state_is_shared(const struct vhdx *image,
 	return false;
 }
 
-/* Keep the users that live and are not this one. */
+/*
+ * Keep the users that live and are not this one. Who only reads leaves the
+ * dead to those who can finish what they had begun.
+ */
 static void users_prune(struct vhdx *image, struct vhdx_state *state)
 {
 	uint32_t num = 0;
 	uint32_t i;
 
 	for (i = 0; i < state->num_users; i++) {
-		if (user_is_self(image, &state->users[i]) ||
-		    !user_is_alive(image, &state->users[i])) {
+		if (user_is_self(image, &state->users[i])) {
+			continue;
+		}
+		if (!image->read_only &&
+		    !vhdx_user_is_alive(image, &state->users[i])) {
 			continue;
 		}
 		state->users[num] = state->users[i];
@@ -377,6 +454,7 @@ NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state)
 	users[state->num_users] = (struct vhdx_user) {
 		.instance = image->instance,
 		.writes = !image->read_only,
+		.seen = state->release_sequence,
 	};
 	if (image->shared != NULL) {
 		users[state->num_users].process = image->shared->self;
@@ -388,5 +466,12 @@ NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state)
 
 void vhdx_state_leave(struct vhdx *image, struct vhdx_state *state)
 {
+	struct vhdx_user *self = vhdx_state_self(image, state);
+
+	if (self != NULL && vhdx_release_has_io(image)) {
+		/* It may still reach the file, until this process ends. */
+		self->writes = false;
+		return;
+	}
 	users_prune(image, state);
 }

@@ -35,4 +35,13 @@ struct vhdx_shared *vhdx_shared_init(TALLOC_CTX *mem_ctx,
 				     struct server_id self,
 				     vhdx_alive_fn alive, void *private_data);
 
+/**
+ * Make a process call vhdx_catch_up() soon, for each image that it has open
+ * and that can be this one. Without this the space of trimmed blocks is only
+ * used again when everybody has come by.
+ */
+typedef void (*vhdx_ask_fn)(const struct server_id *id, void *private_data);
+void vhdx_shared_set_ask(struct vhdx_shared *shared, vhdx_ask_fn ask,
+			 void *private_data);
+
 #endif /* _VHDX_SHARED_H_ */

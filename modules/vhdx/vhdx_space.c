@@ -90,3 +90,21 @@ bool vhdx_space_find(struct vhdx_space *space, uint64_t length,
 	*offset = (space->first + n - want) * VHDX_MIB;
 	return true;
 }
+
+bool vhdx_space_next_free(const struct vhdx_space *space, uint64_t *offset,
+			  uint64_t *length)
+{
+	uint64_t n = *offset / VHDX_MIB - space->first;
+	uint64_t start;
+
+	for (; n < space->num && (space->bits[n / 8] >> (n % 8) & 1); n++) {
+		continue;
+	}
+	start = n;
+	for (; n < space->num && !(space->bits[n / 8] >> (n % 8) & 1); n++) {
+		continue;
+	}
+	*offset = (space->first + start) * VHDX_MIB;
+	*length = (n - start) * VHDX_MIB;
+	return n > start;
+}

@@ -248,6 +248,11 @@ struct messaging_context;
 NTSTATUS rsvd_fence_init(struct messaging_context *msg_ctx);
 
 /**
+ * A vhdx_ask_fn, private_data is the messaging context.
+ */
+void rsvd_ask_to_catch_up(const struct server_id *id, void *private_data);
+
+/**
  * Wait for the I/O of preempted initiators: rsvd_disk_fence_fn, private_data
  * is the struct rsvd_fsp of the preempting handle.
  */

@@ -207,6 +207,37 @@ void rsvd_fence_io_ended(void)
 	}
 }
 
+/*
+ * Blocks were trimmed, and another process waits to hear that our I/O of
+ * before has ended. It looks into the record for that, so this has no reply.
+ */
+
+static void rsvd_catch_up_received(struct messaging_context *msg_ctx,
+				   void *private_data,
+				   uint32_t msg_type,
+				   struct server_id src,
+				   DATA_BLOB *data)
+{
+	struct rsvd_fsp *rf = NULL;
+
+	for (rf = rsvd_fsps; rf != NULL; rf = rf->next) {
+		if (rf->is_virtual) {
+			vhdx_catch_up(rf->image);
+		}
+	}
+}
+
+void rsvd_ask_to_catch_up(const struct server_id *id, void *private_data)
+{
+	struct messaging_context *msg_ctx = talloc_get_type_abort(
+		private_data, struct messaging_context);
+	struct server_id process = *id;
+
+	/* The task is one handle of the process. */
+	process.task_id = 0;
+	messaging_send(msg_ctx, process, RSVD_MSG_CATCH_UP, NULL);
+}
+
 NTSTATUS rsvd_fence_init(struct messaging_context *msg_ctx)
 {
 	static struct messaging_context *registered;
@@ -219,6 +250,12 @@ NTSTATUS rsvd_fence_init(struct messaging_context *msg_ctx)
 				    NULL,
 				    RSVD_MSG_FENCE_REQUEST,
 				    rsvd_fence_request_received);
+	if (NT_STATUS_IS_OK(status)) {
+		status = messaging_register(msg_ctx,
+					    NULL,
+					    RSVD_MSG_CATCH_UP,
+					    rsvd_catch_up_received);
+	}
 	if (NT_STATUS_IS_OK(status)) {
 		registered = msg_ctx;
 	}

@@ -27,6 +27,7 @@ struct rsvd_io {
 	size_t n;
 	off_t offset;
 	struct tevent_req *subreq;	/* what works on it below us */
+	struct vhdx_epoch *epoch;	/* on the file; or NULL */
 	struct tevent_immediate *im;
 	NTSTATUS status;
 	ssize_t ret;
@@ -294,6 +295,8 @@ static void rsvd_io_file_done(struct tevent_req *subreq)
 	}
 	TALLOC_FREE(subreq);
 	io->subreq = NULL;
+	vhdx_io_end(io->epoch);
+	io->epoch = NULL;
 
 	if (!io->rf->is_virtual) {
 		/* A raw open: the file's own results and errors. */
@@ -346,6 +349,8 @@ static void rsvd_io_file(struct rsvd_io *io, off_t file_offset)
 						     file_offset);
 	}
 	if (io->subreq == NULL) {
+		vhdx_io_end(io->epoch);
+		io->epoch = NULL;
 		rsvd_io_fail_stored(io, NT_STATUS_NO_MEMORY);
 		return;
 	}
@@ -392,18 +397,24 @@ static void rsvd_io_start(struct rsvd_io *io)
 		return;
 	}
 
+	/* If it is given up it stays counted: see rsvd_io_abandoned. */
+	io->epoch = vhdx_io_begin(rf->image);
 	if (io->kind == RSVD_IO_WRITE) {
 		status = vhdx_map_write(rf->image, io->offset, io->n,
 					&extent);
 	} else {
 		status = vhdx_map(rf->image, io->offset, io->n, &extent);
 	}
-	if (!NT_STATUS_IS_OK(status)) {
-		rsvd_io_fail_stored(io, status);
+	if (NT_STATUS_IS_OK(status) && extent.kind == VHDX_EXTENT_FILE &&
+	    extent.length == io->n)
+	{
+		rsvd_io_file(io, extent.file_offset);
 		return;
 	}
-	if (extent.kind == VHDX_EXTENT_FILE && extent.length == io->n) {
-		rsvd_io_file(io, extent.file_offset);
+	vhdx_io_end(io->epoch);
+	io->epoch = NULL;
+	if (!NT_STATUS_IS_OK(status)) {
+		rsvd_io_fail_stored(io, status);
 		return;
 	}
 	rsvd_io_image(io);

@@ -265,6 +265,9 @@ static NTSTATUS rsvd_open_image(struct rsvd_fsp *rf,
 	if (shared == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
+	vhdx_shared_set_ask(shared,
+			    rsvd_ask_to_catch_up,
+			    rf->handle->conn->sconn->msg_ctx);
 	status = vhdx_open_chain(rf,
 				 &rf->storage,
 				 shared,

@@ -12,6 +12,7 @@
  */
 
 #include "replace.h"
+#include "system/filesys.h"
 #include "lib/util/dlinklist.h"
 #include "tests/crash/crash_disk.h"
 
@@ -382,6 +383,27 @@ static int port_punch_hole(void *private_data, off_t offset, off_t length)
 	return port_change(private_data, &change);
 }
 
+/* Pages of zeros are holes, if that is how they came to be. */
+static off_t port_seek(void *private_data, off_t offset, int whence)
+{
+	struct crash_port *port = private_data;
+	uint64_t size = crash_file_size(port->disk->now);
+	uint64_t page;
+
+	for (page = offset / CRASH_PAGE; page * CRASH_PAGE < size; page++) {
+		bool is_hole = crash_file_page(port->disk->now, page) == NULL;
+
+		if (is_hole == (whence == SEEK_HOLE)) {
+			return MAX((uint64_t)offset, page * CRASH_PAGE);
+		}
+	}
+	if (whence == SEEK_HOLE && (uint64_t)offset < size) {
+		return size;
+	}
+	errno = ENXIO;
+	return -1;
+}
+
 static int job_destructor(struct job *job)
 {
 	if (job->port != NULL && !job->port->dead) {
@@ -468,6 +490,7 @@ static const struct vhdx_storage_ops port_ops = {
 	.ftruncate = port_ftruncate,
 	.size = port_size,
 	.punch_hole = port_punch_hole,
+	.seek = port_seek,
 	.pread_send = port_pread_send,
 	.pread_recv = port_job_recv,
 	.pwrite_send = port_pwrite_send,

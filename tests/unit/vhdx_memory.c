@@ -5,6 +5,8 @@
  */
 
 #include "replace.h"
+#include "system/filesys.h"
+#include "lib/util/samba_util.h"
 #include "lib/util/tevent_unix.h"
 #include "tests/unit/vhdx_memory.h"
 
@@ -372,6 +374,27 @@ static int memory_punch_hole(void *private_data, off_t offset, off_t length)
 	return change_add(private_data, &change, NULL);
 }
 
+/* Nothing but zeros is a hole, however it came to be. */
+static off_t memory_seek(void *private_data, off_t offset, int whence)
+{
+	struct vhdx_memory *m = private_data;
+	uint64_t index;
+
+	for (index = offset / PAGE; index * PAGE < m->now.size; index++) {
+		const uint8_t *page = file_look(&m->now, index);
+		bool is_hole = page == NULL || all_zero(page, PAGE);
+
+		if (is_hole == (whence == SEEK_HOLE)) {
+			return MAX((uint64_t)offset, index * PAGE);
+		}
+	}
+	if (whence == SEEK_HOLE && (uint64_t)offset < m->now.size) {
+		return m->now.size;
+	}
+	errno = ENXIO;
+	return -1;
+}
+
 struct memory_job {
 	struct vhdx_memory *m;
 	ssize_t ret;
@@ -447,6 +470,7 @@ static const struct vhdx_storage_ops memory_ops = {
 	.ftruncate = memory_ftruncate,
 	.size = memory_size,
 	.punch_hole = memory_punch_hole,
+	.seek = memory_seek,
 	.pread_send = memory_pread_send,
 	.pread_recv = memory_job_recv,
 	.pwrite_send = memory_pwrite_send,
