@@ -61,6 +61,9 @@ static bool writer_is_alive(const struct server_id *id, void *private_data)
 	struct crash_life *life = private_data;
 	unsigned i;
 
+	if (life->blind && life->in_io) {
+		return false;
+	}
 	for (i = 0; i < life->plan->num_writers; i++) {
 		if (life->writers[i] != NULL &&
 		    life->writers[i]->pid == id->pid) {
@@ -244,6 +247,9 @@ static void writer_killed(struct crash_writer *writer)
 	}
 }
 
+static void open_fn(struct crash_writer *writer);
+static void close_fn(struct crash_writer *writer);
+
 /*
  * Into the engine and back, or not: then the process is gone and this is
  * false.
@@ -252,10 +258,13 @@ static bool enter(struct crash_writer *writer,
 		  void (*fn)(struct crash_writer *writer))
 {
 	if (sigsetjmp(*crash_port_jump(writer->port), 0) != 0) {
+		writer->life->in_io = false;
 		writer_killed(writer);
 		return false;
 	}
+	writer->life->in_io = fn != open_fn && fn != close_fn;
 	fn(writer);
+	writer->life->in_io = false;
 	return true;
 }
 
@@ -540,7 +549,8 @@ static bool do_change(struct crash_writer *writer,
 	uint64_t length;
 
 	range_choose(life, !is_zero, &offset, &length);
-	if (is_zero && crash_chance(&life->random, 25)) {
+	if (is_zero && crash_chance(&life->random, life->plan->trim > 0 ?
+						   life->plan->trim : 25)) {
 		/* Whole blocks */
 		uint64_t size = life->plan->params.block_size;
 

@@ -28,6 +28,7 @@ struct crash_plan {
 	unsigned write, write_wait, zero, read, flush, flush_wait, reopen,
 		 kill, resize;
 	unsigned fresh;		/* percent of writes that go to a new block */
+	unsigned trim;		/* and of zeros that are whole blocks; 0: 25 */
 	uint64_t stride;	/* from a new block to the next; 0: 1 */
 };
 
@@ -54,6 +55,12 @@ struct crash_life {
 	size_t num_resized;
 	uint64_t first_size;	/* when the life began */
 	bool all_left_in_order;	/* and nobody ever was killed */
+	/*
+	 * Whoever reads or writes takes the others for dead, to see that the
+	 * harness notices.
+	 */
+	bool blind;
+	bool in_io;
 
 	struct db_context *db;
 	struct crash_writer *writers[CRASH_MAX_WRITERS];

@@ -283,11 +283,33 @@ static void count_down(void)
 	}
 }
 
+/*
+ * Now and then payload takes its time, when it has been said where it is:
+ * others may trim the block meanwhile, and fill another one.
+ */
+static struct crash_random *slow_random;
+
+static void take_time(off_t offset)
+{
+	if (offset >= METADATA_END && crash_random(slow_random, 200) == 0) {
+		usleep(crash_random(slow_random, 300000));
+	}
+}
+
+static ssize_t slow_pread(void *private_data, void *buf, size_t length,
+			  off_t offset)
+{
+	take_time(offset);
+	return posix_ops->pread(private_data, buf, length, offset);
+}
+
 static ssize_t mortal_pwrite(void *private_data, const void *buf,
 			     size_t length, off_t offset)
 {
 	bool is_metadata = offset < METADATA_END;
 	ssize_t ret;
+
+	take_time(offset);
 
 	if (is_metadata) {
 		count_down();
@@ -299,13 +321,16 @@ static ssize_t mortal_pwrite(void *private_data, const void *buf,
 	return ret;
 }
 
-static void storage_make_mortal(struct vhdx_storage *storage, unsigned self)
+static void storage_make_mortal(struct writer *writer)
 {
+	struct vhdx_storage *storage = writer->storage;
 	static struct vhdx_storage_ops ops;
 
-	writes_to_live = &world->writes_to_live[self];
+	writes_to_live = &world->writes_to_live[writer->self];
+	slow_random = &writer->random;
 	posix_ops = storage->ops;
 	ops = *storage->ops;
+	ops.pread = slow_pread;
 	ops.pwrite = mortal_pwrite;
 	storage->ops = &ops;
 }
@@ -431,6 +456,7 @@ static void writer_request(struct writer *writer, enum kind kind)
 {
 	struct request *request = talloc(writer, struct request);
 	bool wait = crash_chance(&writer->random, 30);
+	bool trim = kind == KIND_ZERO && crash_chance(&writer->random, 50);
 	struct tevent_req *req = NULL;
 	uint64_t offset;
 	size_t length;
@@ -439,13 +465,18 @@ static void writer_request(struct writer *writer, enum kind kind)
 	request->writer = writer;
 	request->kind = kind;
 	range_choose(writer, &request->first, &request->num);
+	if (trim) {
+		/* A whole block: others get its place. */
+		request->first -= request->first % PER_BLOCK;
+		request->num = PER_BLOCK;
+	}
 	if ((kind == KIND_WRITE || kind == KIND_ZERO) &&
 	    !sectors_own(writer->self, request->first, request->num)) {
 		TALLOC_FREE(request);
 		return;
 	}
 	offset = disk_sector(request->first) * SECTOR;
-	length = (size_t)request->num * SECTOR;
+	length = trim ? BLOCK_SIZE : (size_t)request->num * SECTOR;
 	for (i = 0; i < request->num; i++) {
 		uint32_t index = request->first + i;
 
@@ -552,7 +583,7 @@ static void writer_main(const struct options *options, unsigned self,
 		fail("process %u cannot begin: %s", self, strerror(errno));
 		return;
 	}
-	storage_make_mortal(writer->storage, self);
+	storage_make_mortal(writer);
 	writer->shared = vhdx_shared_init(
 		writer, db, (TDB_DATA) { .dptr = key, .dsize = sizeof(key) },
 		id, is_alive, NULL);

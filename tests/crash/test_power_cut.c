@@ -174,6 +174,33 @@ static const struct crash_plan plans[] = {
 		.flush = 3, .flush_wait = 1, .reopen = 3, .kill = 8,
 		.resize = 12, .fresh = 40,
 	},
+	{
+		.name = "blocks that are trimmed and written again",
+		.params = { .virtual_size = 48 * MIB, .block_size = MIB },
+		.num_blocks = 40, .num_writers = 3,
+		.steps = 1500, .cuts = 400,
+		.write = 30, .write_wait = 10, .zero = 15, .trim = 80,
+		.read = 25, .flush = 5, .flush_wait = 4, .reopen = 1,
+	},
+	{
+		.name = "writers that are killed while they trim",
+		.params = { .virtual_size = 40 * MIB + 4096,
+			    .block_size = MIB },
+		.num_blocks = 40, .num_writers = 3,
+		.steps = 1200, .cuts = 400,
+		.write = 20, .write_wait = 20, .zero = 25, .trim = 80,
+		.read = 15, .flush = 4, .flush_wait = 4, .reopen = 2,
+		.kill = 6,
+	},
+	{
+		.name = "a disk that is trimmed and resized by who is killed",
+		.params = { .virtual_size = 64 * MIB, .block_size = MIB },
+		.num_blocks = 60, .num_writers = 2,
+		.steps = 500, .cuts = 300,
+		.write = 20, .write_wait = 10, .zero = 15, .trim = 80,
+		.read = 5, .flush = 4, .flush_wait = 2, .reopen = 4,
+		.kill = 4, .resize = 8,
+	},
 };
 
 struct options {
@@ -187,6 +214,7 @@ struct options {
 	const char *export;
 	bool trace;
 	enum crash_flush flush;
+	bool blind;
 };
 
 struct result {
@@ -560,6 +588,7 @@ static bool seed_run(uint64_t seed, const struct options *options,
 			      disk_create(frame, plan, options->flush),
 			      oracle_create(frame, plan),
 			      crash_random(&random, 0));
+	life->blind = options->blind;
 	result->num_lives += 1;
 	result->time = UINT64_MAX;
 	ok = crash_life_begin(life, false) && crash_life_go_on(life, plan->steps);
@@ -663,20 +692,30 @@ static void test_plan(size_t plan, const struct options *all,
 /* A harness that finds nothing proves nothing. */
 static const struct {
 	enum crash_flush flush;
+	bool blind;
 	const char *name;
 } notices[] = {
-	{ CRASH_FLUSH_NEVER, "flushes that do nothing are noticed" },
-	{ CRASH_FLUSH_ASKED, "a flush left out by the engine is noticed" },
-	{ CRASH_FLUSH_LATE, "a flush that misses the newest is noticed" },
+	{ CRASH_FLUSH_NEVER, false, "flushes that do nothing are noticed" },
+	{ CRASH_FLUSH_ASKED, false,
+	  "a flush left out by the engine is noticed" },
+	{ CRASH_FLUSH_LATE, false,
+	  "a flush that misses the newest is noticed" },
+	{ CRASH_FLUSH_WORKS, true,
+	  "a place that is used again under somebody's I/O is noticed" },
 };
 
 static void test_notices(size_t i, struct test *test)
 {
-	struct options options = { .flush = notices[i].flush };
+	struct options options = {
+		.flush = notices[i].flush, .blind = notices[i].blind,
+	};
 	struct result result = { .num_cuts = 0 };
 	uint64_t seed;
 
-	for (seed = 0; seed < 3 * ARRAY_SIZE(plans); seed++) {
+	for (seed = 0; seed < 30 * ARRAY_SIZE(plans); seed++) {
+		if (options.blind && plan_of(seed)->trim == 0) {
+			continue;
+		}
 		if (!seed_run(seed, &options, &result)) {
 			printf("# %s\n", result.failure);
 			break;
@@ -782,6 +821,7 @@ int main(int argc, char **argv)
 		{ "export", required_argument, NULL, 'e' },
 		{ "trace", no_argument, NULL, 'p' },
 		{ "flush", required_argument, NULL, 'b' },
+		{ "blind", no_argument, NULL, 'd' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct options options = { .cuts = 24000 };
@@ -817,6 +857,9 @@ int main(int argc, char **argv)
 			break;
 		case 'b':
 			options.flush = strtoul(optarg, NULL, 0);
+			break;
+		case 'd':
+			options.blind = true;
 			break;
 		default:
 			fprintf(stderr, "%s", usage);

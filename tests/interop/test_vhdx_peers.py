@@ -215,6 +215,13 @@ def zeroed_ranges_are_zeros_to_all(disk):
     disk.compare_by_qemu()
     disk.compare_by_libvhdi()
     disk.check()
+    # And when there is something again, where there was another block
+    disk.write(60)
+    disk.write_by_qemu(60)
+    disk.compare()
+    disk.compare_by_qemu()
+    disk.compare_by_libvhdi()
+    disk.check()
 
 
 def log_of_a_killed_qemu_is_replayed(disk):

@@ -189,12 +189,14 @@ static void do_write(struct world *w, struct user *user)
 
 static void do_zero(struct world *w, struct user *user)
 {
+	/* A whole block gives its place to another one. */
+	uint64_t length = (chance(w, 2) == 0) ? UNIT : BLOCK_SIZE;
 	struct unit *unit = NULL;
 	size_t block;
 
 	unit = idle_unit(w, &block);
 	unit_begin(w, unit, 0);
-	assert_ok(vhdx_zero(user->image, block * BLOCK_SIZE, UNIT));
+	assert_ok(vhdx_zero(user->image, block * BLOCK_SIZE, length));
 	unit->done = unit->num;
 }
 
