@@ -24,16 +24,45 @@ static uint64_t piece_offset(uint64_t disk_size, unsigned i)
 	}
 }
 
-static void image_read(struct vhdx *image, uint8_t pieces[3][PIECE])
+struct pieces {
+	uint8_t data[3][PIECE];
+	bool ok[3];
+};
+
+static void image_read(struct vhdx *image, struct pieces *pieces)
 {
 	uint64_t disk_size = vhdx_geometry(image)->virtual_size;
 	unsigned i;
 
 	for (i = 0; i < 3; i++) {
-		memset(pieces[i], 0, PIECE);
-		vhdx_read(image, pieces[i], MIN(disk_size, PIECE),
-			  piece_offset(disk_size, i));
+		NTSTATUS status;
+
+		memset(pieces->data[i], 0, PIECE);
+		status = vhdx_read(image, pieces->data[i],
+				   MIN(disk_size, PIECE),
+				   piece_offset(disk_size, i));
+		pieces->ok[i] = NT_STATUS_IS_OK(status);
 	}
+}
+
+/*
+ * The log applied in memory has to be the same as in the file. But what it
+ * writes to a block is not read while it is in memory: see overlay_clip().
+ */
+static bool is_same(const struct pieces *with_log,
+		    const struct pieces *without)
+{
+	unsigned i;
+
+	for (i = 0; i < 3; i++) {
+		if (with_log->ok[i] &&
+		    (!without->ok[i] || memcmp(with_log->data[i],
+					       without->data[i],
+					       PIECE) != 0)) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static void image_use(struct vhdx *image)
@@ -66,8 +95,7 @@ static void image_use(struct vhdx *image)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static uint8_t with_log[3][PIECE];
-	static uint8_t without[3][PIECE];
+	static struct pieces with_log, without;
 	TALLOC_CTX *frame = talloc_new(NULL);
 	struct crash_file *file = fuzz_image(data, size);
 	struct vhdx_storage *storage = fuzz_storage(frame, file);
@@ -75,19 +103,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool is_read = false;
 	NTSTATUS status;
 
-	/* The log applied in memory has to be the same as in the file. */
 	status = vhdx_open(frame, storage, NULL, VHDX_OPEN_READ_ONLY, &image,
 			   NULL);
 	if (NT_STATUS_IS_OK(status)) {
-		image_read(image, with_log);
+		image_read(image, &with_log);
 		vhdx_close(&image);
 		is_read = true;
 	}
 	status = vhdx_open(frame, storage, NULL, 0, &image, NULL);
 	if (NT_STATUS_IS_OK(status)) {
-		image_read(image, without);
-		if (!is_read ||
-		    memcmp(with_log, without, sizeof(without)) != 0) {
+		image_read(image, &without);
+		if (!is_read || !is_same(&with_log, &without)) {
 			fprintf(stderr, "the replay shows something else\n");
 			abort();
 		}
