@@ -15,9 +15,9 @@ import samba_tree  # noqa: E402
 CASES = [
     ('a line is taken for binary and for source packages',
      'sources.list',
-     'deb http://deb.debian.org/debian bookworm main contrib\n',
-     'deb http://deb.debian.org/debian bookworm main contrib\n'
-     'deb-src http://deb.debian.org/debian bookworm main contrib\n'),
+     'deb http://mirror.example.org/debian bookworm main contrib\n',
+     'deb http://mirror.example.org/debian bookworm main contrib\n'
+     'deb-src http://mirror.example.org/debian bookworm main contrib\n'),
     ('the options of a line are kept',
      'sources.list.d/debian.list',
      'deb [signed-by=/k.gpg arch=amd64] mirror+file:/m bookworm-updates main\n',
@@ -35,12 +35,12 @@ CASES = [
      'sources.list.d/debian.sources',
      'Types: deb\n'
      '# a comment\n'
-     'URIs: http://deb.debian.org/debian\n'
+     'URIs: http://mirror.example.org/debian\n'
      'Suites: bookworm bookworm-updates\n'
      'Components: main\n'
      'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n',
      'Types: deb deb-src\n'
-     'URIs: http://deb.debian.org/debian\n'
+     'URIs: http://mirror.example.org/debian\n'
      'Suites: bookworm bookworm-updates\n'
      'Components: main\n'
      'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n'),
