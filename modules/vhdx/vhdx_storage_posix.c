@@ -21,15 +21,19 @@
  * To wake a thread and be woken by it takes longer than to copy a few pages
  * from or to the page cache. So such calls are made at once, until one takes
  * long: then threads make the next ones, so that they can wait side by side.
+ * A few, which cost about as much as the one that was slow, and twice as many
+ * each time that it is no better after them.
  */
 #define QUICK_LENGTH (128 * 1024)
 #define QUICK_NSEC 200000
-#define SLOW_CALLS 64
+#define MIN_SLOW_CALLS 8
+#define MAX_SLOW_CALLS 64
 
 struct posix_storage {
 	struct vhdx_storage storage;
 	struct pthreadpool_tevent *pool;
 	unsigned slow_calls;	/* so many more are for threads */
+	unsigned next_slow_calls;
 	int fd;
 	bool has_lease;
 	int lease;		/* F_RDLCK or F_WRLCK */
@@ -170,7 +174,11 @@ static bool job_quick(struct posix_storage *posix, struct posix_job *job)
 	}
 	job->err = errno;
 	if (!done || now_nsec() - began > QUICK_NSEC) {
-		posix->slow_calls = SLOW_CALLS;
+		posix->slow_calls = posix->next_slow_calls;
+		posix->next_slow_calls = MIN(2 * posix->next_slow_calls,
+					     MAX_SLOW_CALLS);
+	} else {
+		posix->next_slow_calls = MIN_SLOW_CALLS;
 	}
 	return done;
 }
@@ -348,6 +356,7 @@ static int posix_storage_new(TALLOC_CTX *mem_ctx,
 static void posix_storage_start(struct posix_storage *posix, int fd)
 {
 	posix->fd = fd;
+	posix->next_slow_calls = MIN_SLOW_CALLS;
 	posix->storage = (struct vhdx_storage) {
 		.ops = &posix_ops,
 		.private_data = posix,
