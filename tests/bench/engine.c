@@ -37,30 +37,35 @@ struct engine {
 struct piece {
 	struct engine *engine;
 	uint8_t *buf;
+	uint64_t offset;
+	size_t done;	/* the storage may move less than it is asked to */
 };
 
 static void piece_done(struct tevent_req *req);
 
-static struct tevent_req *piece_send(struct piece *piece, uint64_t offset)
+static struct tevent_req *piece_send(struct piece *piece)
 {
 	struct engine *engine = piece->engine;
 	const struct vhdx_storage_ops *ops = engine->storage->ops;
 	void *private_data = engine->storage->private_data;
+	uint64_t offset = piece->offset + piece->done;
+	uint8_t *buf = piece->buf + piece->done;
+	size_t length = engine->length - piece->done;
 
 	if (engine->image == NULL && engine->is_write) {
 		return ops->pwrite_send(engine, engine->ev, private_data,
-					piece->buf, engine->length, offset);
+					buf, length, offset);
 	}
 	if (engine->image == NULL) {
-		return ops->pread_send(engine, engine->ev, private_data,
-				       piece->buf, engine->length, offset);
+		return ops->pread_send(engine, engine->ev, private_data, buf,
+				       length, offset);
 	}
 	if (engine->is_write) {
 		return vhdx_write_send(engine, engine->ev, engine->image,
-				       piece->buf, engine->length, offset);
+				       buf, length, offset);
 	}
-	return vhdx_read_send(engine, engine->ev, engine->image, piece->buf,
-			      engine->length, offset);
+	return vhdx_read_send(engine, engine->ev, engine->image, buf, length,
+			      offset);
 }
 
 static NTSTATUS piece_recv(struct piece *piece, struct tevent_req *req)
@@ -71,6 +76,7 @@ static NTSTATUS piece_recv(struct piece *piece, struct tevent_req *req)
 	int err = 0;
 
 	if (engine->image != NULL) {
+		piece->done = engine->length;
 		return engine->is_write ? vhdx_write_recv(req) :
 					  vhdx_read_recv(req);
 	}
@@ -79,27 +85,35 @@ static NTSTATUS piece_recv(struct piece *piece, struct tevent_req *req)
 	if (n == -1) {
 		return map_nt_error_from_unix_common(err);
 	}
-	return (size_t)n == engine->length ? NT_STATUS_OK :
-					     NT_STATUS_END_OF_FILE;
+	piece->done += n;
+	return (n > 0) ? NT_STATUS_OK : NT_STATUS_END_OF_FILE;
+}
+
+static void piece_go_on(struct piece *piece)
+{
+	struct engine *engine = piece->engine;
+	struct tevent_req *req = piece_send(piece);
+
+	if (req == NULL) {
+		engine->status = NT_STATUS_NO_MEMORY;
+		return;
+	}
+	engine->in_flight += 1;
+	tevent_req_set_callback(req, piece_done, piece);
 }
 
 static void piece_start(struct piece *piece)
 {
 	struct engine *engine = piece->engine;
-	struct tevent_req *req = NULL;
 
 	if (engine->left == 0 || !NT_STATUS_IS_OK(engine->status)) {
 		return;
 	}
-	req = piece_send(piece, engine->offset);
-	if (req == NULL) {
-		engine->status = NT_STATUS_NO_MEMORY;
-		return;
-	}
 	engine->left -= 1;
-	engine->in_flight += 1;
+	piece->offset = engine->offset;
+	piece->done = 0;
 	engine->offset = (engine->offset + engine->step) % engine->disk_size;
-	tevent_req_set_callback(req, piece_done, piece);
+	piece_go_on(piece);
 }
 
 static void piece_done(struct tevent_req *req)
@@ -112,6 +126,9 @@ static void piece_done(struct tevent_req *req)
 	piece->engine->in_flight -= 1;
 	if (!NT_STATUS_IS_OK(status)) {
 		piece->engine->status = status;
+	} else if (piece->done < piece->engine->length) {
+		piece_go_on(piece);
+		return;
 	}
 	piece_start(piece);
 }
