@@ -16,7 +16,7 @@ best from the worst round, in percent of the median. CPU is user and system
 time of the smbd that serves the connection, for one operation.
 
 ./waf bench all does this and everything else: with the defaults, on a machine
-that does nothing else, in some quarter of an hour. ./waf bench report puts what the
+that does nothing else, in some twenty minutes. ./waf bench report puts what the
 last runs have saved into docs/performance.md and its plots.
 """
 
