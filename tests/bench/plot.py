@@ -42,6 +42,7 @@ class Canvas:
             '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
             'viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">'
             % (width, height, width, height),
+            '<!-- SPDX-License-Identifier: GPL-3.0-or-later -->',
             '<rect width="%d" height="%d" fill="white"/>' % (width, height)]
 
     def line(self, x1, y1, x2, y2, colour):
