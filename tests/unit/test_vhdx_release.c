@@ -378,6 +378,10 @@ static void the_dead_are_not_waited_for(void **state)
 	d->dead = 2;
 	assert_place_is_free(d, a);
 	assert_ok(vhdx_close(&a));
+
+	/* What a process had goes with it. */
+	TALLOC_FREE(b);
+	vhdx_io_end(epoch);
 }
 
 /* smbd gives up the I/O of a client that is gone, and then exits. */
