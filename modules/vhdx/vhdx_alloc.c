@@ -39,9 +39,8 @@
  *    space    ftruncate to growing_end -> stable_end
  *
  * Only NOT_PRESENT (or any other state without a place) -> FULLY_PRESENT is
- * done here, and in a child also -> ZERO. There, a block begins with a copy of
- * what it reads as in place of the zeros of A1 and A3: see vhdx_child.c.
- * FULLY_PRESENT -> ZERO is in vhdx_release.c.
+ * done here, and in a child -> ZERO. What else becomes of a block of a child is
+ * in vhdx_child.c, and FULLY_PRESENT -> ZERO in vhdx_release.c.
  *
  * A block in state UNMAPPED or UNDEFINED that still has a FileOffsetMB (others
  * write such) gets a new place; the old one is then leaked, not shared.
@@ -71,43 +70,16 @@
 #define MIN_STREAM 4
 #define MAX_AHEAD (16 * VHDX_MIB)
 
-/* Blocks that are copied at the same time, and share a flush */
-#define MAX_COPIES 8
-
-/* The blocks one request needs: [next, end) */
-struct alloc_want {
-	struct alloc_want *prev, *next;
-	uint64_t next_block;
-	uint64_t end_block;
-	bool zero;	/* the state ZERO instead of a place */
-};
-
 enum alloc_result {
 	ALLOC_DONE,	/* all have what they want */
 	ALLOC_AGAIN,	/* some of it; the lock was held long enough */
 	ALLOC_FLUSH,	/* again after a flush */
-	ALLOC_COPY,	/* again after copies of blocks, and a flush */
 };
 
 struct alloc_step {
-	struct alloc_want *wants;
-	struct vhdx_copy **copies;	/* of who runs the step ... */
-	TALLOC_CTX *copies_ctx;		/* ... and its */
+	struct vhdx_want *wants;
 	enum alloc_result result;
 	bool prefetch;	/* something to flush that nobody waits for */
-};
-
-/* What one log entry is going to change */
-struct alloc_batch {
-	struct vhdx_log_update *updates;
-	uint64_t *sectors;	/* of the BAT, by index */
-	bool *dirty;
-	size_t num;
-	size_t max;
-	uint64_t next_free;
-	bool need_space;
-	bool has_taken;		/* a block has got a place */
-	bool need_copy;
 };
 
 static uint64_t align_up(uint64_t n)
@@ -201,6 +173,7 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 	state->next_free = state->first_free;
 	state->stable_end = size & ~(VHDX_ALIGNMENT - 1);
 	state->growing_end = state->stable_end;
+	state->num_fills = 0;
 	return vhdx_release_start(image, state);
 }
 
@@ -360,15 +333,14 @@ NTSTATUS vhdx_space_grow(struct vhdx *image, struct vhdx_state *state,
 	return NT_STATUS_OK;
 }
 
-/* The sector of the BAT, read once for the whole batch; or NULL */
-static NTSTATUS batch_sector(struct vhdx *image, struct alloc_batch *batch,
-			     uint64_t sector, size_t *slot)
+NTSTATUS vhdx_batch_sector(struct vhdx *image, struct vhdx_batch *batch,
+			   uint64_t file_offset, size_t *slot)
 {
 	NTSTATUS status;
 	size_t i;
 
 	for (i = 0; i < batch->num; i++) {
-		if (batch->sectors[i] == sector) {
+		if (batch->updates[i].file_offset == file_offset) {
 			*slot = i;
 			return NT_STATUS_OK;
 		}
@@ -376,133 +348,122 @@ static NTSTATUS batch_sector(struct vhdx *image, struct alloc_batch *batch,
 	if (batch->num == batch->max) {
 		return NT_STATUS_RETRY;
 	}
-	status = vhdx_bat_sector_read(image, sector,
-				      batch->updates[i].sector);
+	status = vhdx_metadata_read(image, batch->updates[i].sector, SECTOR,
+				    file_offset);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	batch->sectors[i] = sector;
 	batch->dirty[i] = false;
-	batch->updates[i].file_offset = image->bat.offset + sector * SECTOR;
+	batch->updates[i].file_offset = file_offset;
 	batch->num += 1;
 	*slot = i;
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS batch_take(struct vhdx *image, struct vhdx_state *state,
-			   struct alloc_batch *batch, uint64_t *place)
+NTSTATUS vhdx_batch_take(struct vhdx *image, struct vhdx_state *state,
+			 struct vhdx_batch *batch, uint64_t length,
+			 uint64_t *place)
 {
-	uint64_t block_size = image->geometry.block_size;
-
-	if (vhdx_release_take(image, state, place)) {
+	if (length == image->geometry.block_size &&
+	    vhdx_release_take(image, state, place)) {
 		return NT_STATUS_OK;
 	}
-	if (batch->next_free + block_size > state->stable_end) {
+	if (batch->next_free + length > state->stable_end) {
 		batch->need_space = true;
 		return NT_STATUS_RETRY;
 	}
 	*place = batch->next_free;
-	batch->next_free += block_size;
+	batch->next_free += length;
 	return NT_STATUS_OK;
 }
 
 /*
- * The place of a block that others have something of: a copy of that, see
- * vhdx_child.c. NT_STATUS_PENDING while it is not complete and stable.
+ * What a block of a child needs that is not all there, up to end. *take: to
+ * have a place will do, there is nothing in the parents.
  */
-static NTSTATUS batch_copy(struct vhdx *image, struct vhdx_state *state,
-			   struct alloc_batch *batch, struct alloc_step *step,
-			   uint64_t block, uint64_t entry, uint64_t *place)
+static NTSTATUS batch_child(struct vhdx *image, struct vhdx_state *state,
+			    struct vhdx_batch *batch, struct vhdx_want *want,
+			    uint64_t block, uint64_t place, uint64_t end,
+			    bool *take)
 {
-	struct vhdx_copy *copy = NULL;
-	unsigned num_open = 0;
+	uint64_t start = block << image->block_shift;
 	bool has_data = true;
-	NTSTATUS status = NT_STATUS_OK;
+	NTSTATUS status;
 
-	for (copy = *step->copies; copy != NULL; copy = copy->next) {
-		if (copy->block == block && copy->entry == entry) {
-			break;
+	if (place == VHDX_PLACE_PARENT) {
+		status = vhdx_child_has_data(
+			image, start, vhdx_bat_block_length(image, block),
+			&has_data);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
 		}
-		num_open += copy->stable ? 0 : 1;
 	}
-	if (copy != NULL && copy->stable) {
-		copy->published = true;
-		*place = copy->place;
+	*take = !has_data && want->kind != VHDX_WANT_ZEROS;
+	if (!has_data) {
 		return NT_STATUS_OK;
 	}
-	if (copy != NULL) {
-		batch->need_copy = true;
-		return NT_STATUS_PENDING;
-	}
-	if (VHDX_BAT_STATE(entry) != VHDX_PAYLOAD_PARTIALLY_PRESENT) {
-		status = vhdx_child_has_data(image, block, &has_data);
-	}
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
-	}
-	if (!has_data) {
-		return batch_take(image, state, batch, place);
-	}
-	if (num_open == MAX_COPIES) {
-		return NT_STATUS_RETRY;
-	}
-	copy = talloc_zero(step->copies_ctx, struct vhdx_copy);
-	if (copy == NULL) {
-		return NT_STATUS_NO_MEMORY;
-	}
-	copy->block = block;
-	copy->entry = entry;
-	status = batch_take(image, state, batch, &copy->place);
-	if (!NT_STATUS_IS_OK(status)) {
-		TALLOC_FREE(copy);
-		return status;
-	}
-	DLIST_ADD_END(*step->copies, copy);
-	batch->need_copy = true;
-	return NT_STATUS_PENDING;
+	return vhdx_child_serve(image, state, batch, want,
+				MAX(want->reached, start), end);
 }
 
-/* Look the block up in the file, and give it a place if it has none. */
+/*
+ * Look the block up in the file, and do what is wanted of it, up to end; NULL:
+ * a place.
+ */
 static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
-			    struct alloc_batch *batch, struct alloc_step *step,
-			    uint64_t block, bool zero)
+			    struct vhdx_batch *batch, struct vhdx_want *want,
+			    uint64_t block, uint64_t end)
 {
 	uint64_t index = vhdx_bat_index(image, block);
+	bool take = true;
 	uint8_t *entry = NULL;
-	uint64_t old;
 	uint64_t place;
 	NTSTATUS status;
 	size_t slot;
 
-	status = batch_sector(image, batch, index / SECTOR_ENTRIES, &slot);
+	status = vhdx_batch_sector(image, batch, image->bat.offset +
+				   index / SECTOR_ENTRIES * SECTOR, &slot);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
 	entry = batch->updates[slot].sector +
 		(index % SECTOR_ENTRIES) * VHDX_BAT_ENTRY_SIZE;
-	old = PULL_LE_U64(entry, 0);
-	place = vhdx_bat_entry_place(image, block, old, NULL);
+	place = vhdx_bat_entry_place(image, block, PULL_LE_U64(entry, 0),
+				     NULL);
 	if (place == VHDX_PLACE_BAD) {
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
 	if (vhdx_place_is_mapped(place)) {
-		return NT_STATUS_OK;
-	}
-	if (zero) {
-		if (place != VHDX_PLACE_NONE) {
-			PUSH_LE_U64(entry, 0, VHDX_PAYLOAD_ZERO);
-			batch->dirty[slot] = true;
+		if (want != NULL) {
+			want->missed = true;
 		}
 		return NT_STATUS_OK;
 	}
-	if (place == VHDX_PLACE_NONE) {
-		status = batch_take(image, state, batch, &place);
-	} else {
-		status = batch_copy(image, state, batch, step, block, old,
-				    &place);
+	if (want != NULL && want->kind == VHDX_WANT_STATE_ZERO) {
+		if (place == VHDX_PLACE_NONE) {
+			return NT_STATUS_OK;
+		}
+		PUSH_LE_U64(entry, 0, VHDX_PAYLOAD_ZERO);
+		batch->dirty[slot] = true;
+		return vhdx_place_is_partial(place) ?
+		       vhdx_child_leave(image, batch, want, block, place) :
+		       NT_STATUS_OK;
 	}
-	if (!NT_STATUS_IS_OK(status)) {
+	if (place != VHDX_PLACE_NONE) {
+		status = batch_child(image, state, batch, want, block, place,
+				     end, &take);
+	} else if (want != NULL && want->kind == VHDX_WANT_ZEROS) {
+		take = false;
+	}
+	if (NT_STATUS_IS_OK(status) && take) {
+		status = vhdx_batch_take(image, state, batch,
+					 image->geometry.block_size, &place);
+	}
+	if (!NT_STATUS_IS_OK(status) || !take) {
 		return status;
+	}
+	if (want != NULL) {
+		want->missed = true;
 	}
 	PUSH_LE_U64(entry, 0, VHDX_BAT_ENTRY(VHDX_PAYLOAD_FULLY_PRESENT,
 					     place));
@@ -522,7 +483,7 @@ static NTSTATUS batch_block(struct vhdx *image, struct vhdx_state *state,
  * for the last time.
  */
 static void batch_ahead(struct vhdx *image, struct vhdx_state *state,
-			struct alloc_batch *batch, struct alloc_step *step)
+			struct vhdx_batch *batch)
 {
 	uint64_t num = MIN(image->stream_length,
 			   MAX_AHEAD / image->geometry.block_size);
@@ -534,46 +495,30 @@ static void batch_ahead(struct vhdx *image, struct vhdx_state *state,
 		return;
 	}
 	for (; block < end; block++) {
-		NTSTATUS status = batch_block(image, state, batch, step,
-					      block, false);
+		NTSTATUS status = batch_block(image, state, batch, NULL,
+					      block, 0);
 		if (!NT_STATUS_IS_OK(status)) {
 			break;
 		}
 	}
 }
 
-/* Those that are in the BAT now have done their work. */
-static void copies_drop_published(struct vhdx_copy **copies)
-{
-	struct vhdx_copy *copy = NULL;
-	struct vhdx_copy *next = NULL;
-
-	for (copy = *copies; copy != NULL; copy = next) {
-		next = copy->next;
-		if (copy->published) {
-			DLIST_REMOVE(*copies, copy);
-			TALLOC_FREE(copy);
-		}
-	}
-}
-
-static struct alloc_batch *batch_new(struct vhdx *image)
+static struct vhdx_batch *batch_new(struct vhdx *image,
+				    const struct vhdx_state *state)
 {
 	size_t max = vhdx_log_max_updates(image);
-	struct alloc_batch *batch = NULL;
+	struct vhdx_batch *batch = NULL;
 	uint8_t *buf = NULL;
 	size_t i;
 
-	batch = talloc_zero(image, struct alloc_batch);
+	batch = talloc_zero(image, struct vhdx_batch);
 	if (batch == NULL) {
 		return NULL;
 	}
 	batch->updates = talloc_array(batch, struct vhdx_log_update, max);
-	batch->sectors = talloc_array(batch, uint64_t, max);
 	batch->dirty = talloc_array(batch, bool, max);
 	buf = talloc_size(batch, max * SECTOR);
-	if (batch->updates == NULL || batch->sectors == NULL ||
-	    batch->dirty == NULL || buf == NULL) {
+	if (batch->updates == NULL || batch->dirty == NULL || buf == NULL) {
 		TALLOC_FREE(batch);
 		return NULL;
 	}
@@ -581,62 +526,108 @@ static struct alloc_batch *batch_new(struct vhdx *image)
 		batch->updates[i].sector = buf + i * SECTOR;
 	}
 	batch->max = max;
+	batch->next_free = state->next_free;
+	if (image->geometry.has_parent && !vhdx_child_begin(image, state,
+							     batch)) {
+		TALLOC_FREE(batch);
+	}
 	return batch;
 }
 
+static void batch_sector_is(struct vhdx *image,
+			    const struct vhdx_log_update *update)
+{
+	uint64_t offset = update->file_offset - image->bat.offset;
+
+	if (update->file_offset >= image->bat.offset &&
+	    offset < image->bat.length) {
+		vhdx_bat_sector_changed(image, offset / SECTOR,
+					update->sector);
+	}
+}
+
 /* Keep the sectors that change; the others were only looked at. */
-static size_t batch_pack(struct vhdx *image, struct alloc_batch *batch)
+static size_t batch_pack(struct vhdx *image, struct vhdx_batch *batch)
 {
 	size_t num = 0;
 	size_t i;
 
 	for (i = 0; i < batch->num; i++) {
 		if (!batch->dirty[i]) {
-			vhdx_bat_sector_changed(image, batch->sectors[i],
-						batch->updates[i].sector);
+			batch_sector_is(image, &batch->updates[i]);
 			continue;
 		}
 		batch->updates[num] = batch->updates[i];
-		batch->sectors[num] = batch->sectors[i];
 		num += 1;
 	}
 	return num;
 }
 
-/*
- * As many blocks as go into the batch. *want and *block are the first one
- * that has got nothing; *want is NULL if there is none.
- */
-static NTSTATUS batch_fill(struct vhdx *image, struct vhdx_state *state,
-			   struct alloc_batch *batch, struct alloc_step *step,
-			   struct alloc_want **_want, uint64_t *_block)
+/* One want, as far as it goes into the batch */
+static NTSTATUS want_serve(struct vhdx *image, struct vhdx_state *state,
+			   struct vhdx_batch *batch, struct vhdx_want *want,
+			   bool *waits)
 {
-	struct alloc_want *want = NULL;
+	/* What is off a disk that has shrunk, the request will see. */
+	uint64_t end = MIN(want->end, image->geometry.virtual_size);
+	uint64_t start = want->offset;
 
-	*_want = NULL;
+	while (start < end) {
+		uint64_t block = start >> image->block_shift;
+		uint64_t stop = MIN(end, (block + 1) << image->block_shift);
+		NTSTATUS status;
+
+		status = batch_block(image, state, batch, want, block, stop);
+		if (NT_STATUS_IS_OK(status)) {
+			if (want->reached >= start) {
+				want->reached = stop;
+			}
+		} else if (NT_STATUS_EQUAL(status, NT_STATUS_PENDING)) {
+			*waits = true;
+		} else {
+			return status;
+		}
+		start = stop;
+	}
+	if (want->reached >= end) {
+		want->reached = want->end;
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS wants_serve(struct vhdx *image, struct vhdx_state *state,
+			    struct vhdx_batch *batch, struct alloc_step *step,
+			    bool *waits)
+{
+	struct vhdx_want *want = NULL;
+
 	for (want = step->wants; want != NULL; want = want->next) {
-		/* What is off a disk that has shrunk, the request will see. */
-		uint64_t end_block = MIN(want->end_block, image->num_blocks);
-		uint64_t block;
+		want->reached = want->offset;
+	}
+	for (want = step->wants; want != NULL; want = want->next) {
+		NTSTATUS status;
 
-		for (block = want->next_block; block < end_block; block++) {
-			NTSTATUS status;
-
-			status = batch_block(image, state, batch, step, block,
-					     want->zero);
-			if (NT_STATUS_IS_OK(status)) {
-				continue;
-			}
-			if (*_want == NULL) {
-				*_want = want;
-				*_block = block;
-			}
-			if (!NT_STATUS_EQUAL(status, NT_STATUS_PENDING)) {
-				return status;
-			}
+		status = want_serve(image, state, batch, want, waits);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
 		}
 	}
 	return NT_STATUS_OK;
+}
+
+/* The first that has not all it wants; NULL: there is none. */
+static struct vhdx_want *wants_move(struct alloc_step *step)
+{
+	struct vhdx_want *left = NULL;
+	struct vhdx_want *want = NULL;
+
+	for (want = step->wants; want != NULL; want = want->next) {
+		want->offset = want->reached;
+		if (left == NULL && want->offset < want->end) {
+			left = want;
+		}
+	}
+	return left;
 }
 
 /*
@@ -646,12 +637,12 @@ static NTSTATUS batch_fill(struct vhdx *image, struct vhdx_state *state,
 static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 			    struct alloc_step *step, bool *changed)
 {
-	struct alloc_batch *batch = NULL;
-	struct alloc_want *want = NULL;
+	struct vhdx_batch *batch = NULL;
+	struct vhdx_want *left = NULL;
 	uint64_t old_next_free = state->next_free;
 	struct vhdx_released *old_released = NULL;
 	uint32_t old_num_released = state->num_released;
-	uint64_t block = 0;
+	bool waits = false;
 	NTSTATUS status;
 	size_t num;
 	size_t i;
@@ -665,11 +656,10 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	batch = batch_new(image);
+	batch = batch_new(image, state);
 	if (batch == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	batch->next_free = state->next_free;
 	if (state->num_released > 0) {
 		old_released = talloc_memdup(batch, state->released,
 					     state->num_released *
@@ -680,9 +670,9 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		}
 	}
 
-	status = batch_fill(image, state, batch, step, &want, &block);
+	status = wants_serve(image, state, batch, step, &waits);
 	if (NT_STATUS_IS_OK(status)) {
-		batch_ahead(image, state, batch, step);
+		batch_ahead(image, state, batch);
 	}
 	if (!NT_STATUS_IS_OK(status) &&
 	    !NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
@@ -699,38 +689,37 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 		}
 		*changed = true;
 		for (i = 0; i < num; i++) {
-			vhdx_bat_sector_changed(image, batch->sectors[i],
-						batch->updates[i].sector);
+			batch_sector_is(image, &batch->updates[i]);
 		}
-		copies_drop_published(step->copies);
 	}
 	if (state->next_free != old_next_free) {
 		*changed = true;
 	}
+	if (image->geometry.has_parent) {
+		status = vhdx_child_end(image, state, batch, step->wants,
+					changed);
+		if (!NT_STATUS_IS_OK(status)) {
+			TALLOC_FREE(batch);
+			return status;
+		}
+	}
 
-	/* want is where it stopped, NULL if nowhere */
-	step->result = (want == NULL) ? ALLOC_DONE : ALLOC_AGAIN;
-	for (; step->wants != want; step->wants = step->wants->next) {
-		step->wants->next_block = step->wants->end_block;
-	}
-	if (want != NULL) {
-		want->next_block = block;
-	}
+	left = wants_move(step);
+	step->result = (left == NULL) ? ALLOC_DONE : ALLOC_AGAIN;
 	status = NT_STATUS_OK;
-	if (want != NULL && batch->need_space &&
+	if (left != NULL && batch->need_space &&
 	    vhdx_release_is_near(state)) {
 		step->result = ALLOC_FLUSH;
-	} else if (want != NULL && batch->need_space) {
-		uint64_t blocks = want->end_block - block;
-		uint64_t need = blocks * image->geometry.block_size;
+	} else if (left != NULL && batch->need_space) {
+		uint64_t need = left->end - left->offset;
 
+		/* The first and the last block may be wanted in part. */
+		need = align_up(need) + 2 * image->geometry.block_size;
 		need = MIN(need, MAX_GROWTH);
 		status = vhdx_space_grow(image, state, need, changed);
 		step->result = ALLOC_FLUSH;
-	}
-	if (batch->need_copy) {
-		/* It flushes too. */
-		step->result = ALLOC_COPY;
+	} else if (left != NULL && waits) {
+		step->result = ALLOC_FLUSH;
 	}
 	TALLOC_FREE(batch);
 	return status;
@@ -874,72 +863,44 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 		return NT_STATUS_OK;
 	}
 	status = blocks_step(image, state, step, changed);
-	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH &&
-	    step->result != ALLOC_COPY) {
+	if (NT_STATUS_IS_OK(status) && step->result != ALLOC_FLUSH) {
 		space_prefetch(image, state, step, changed);
 		step->prefetch |= vhdx_log_wants_flush(image, state);
 	}
 	return status;
 }
 
-/* All a range wants; whole blocks. */
-static struct alloc_want want_range(const struct vhdx *image, uint64_t offset,
-				    uint64_t length)
+static NTSTATUS alloc_wait(struct vhdx *image, struct vhdx_want *want)
 {
-	return (struct alloc_want) {
-		.next_block = offset >> image->block_shift,
-		.end_block = ((offset + length - 1) >> image->block_shift) +
-			     1,
-	};
-}
-
-static NTSTATUS alloc_want_wait(struct vhdx *image, struct alloc_want *want)
-{
-	struct vhdx_copy *copies = NULL;
-	struct alloc_step step = {
-		.wants = want, .copies = &copies, .copies_ctx = image,
-	};
+	struct alloc_step step = { .wants = want };
 	NTSTATUS status;
 
 	do {
-		bool more;
-
 		status = vhdx_state_locked(image, alloc_step_locked, &step);
 		if (!NT_STATUS_IS_OK(status) || step.result == ALLOC_DONE) {
 			break;
 		}
-		more = step.result == ALLOC_COPY;
-		while (more && NT_STATUS_IS_OK(status)) {
-			status = vhdx_copies_step(image, copies, &more);
-		}
-		if (NT_STATUS_IS_OK(status) && step.result != ALLOC_AGAIN) {
+		if (step.result == ALLOC_FLUSH) {
 			status = vhdx_sync(image);
 		}
-		if (NT_STATUS_IS_OK(status) && step.result == ALLOC_COPY) {
-			vhdx_copies_flushed(image, copies);
-		}
 	} while (NT_STATUS_IS_OK(status));
-	/* The places of those that are left are leaked. */
-	vhdx_copies_free(&copies);
 	return status;
+}
+
+NTSTATUS vhdx_alloc_want(struct vhdx *image, struct vhdx_want *want)
+{
+	return alloc_wait(image, want);
 }
 
 NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length)
 {
-	struct alloc_want want = { .next_block = 0 };
+	struct vhdx_want want = {
+		.kind = VHDX_WANT_PLACE,
+		.offset = offset,
+		.end = offset + length,
+	};
 
-	if (length > 0) {
-		want = want_range(image, offset, length);
-	}
-	return alloc_want_wait(image, length > 0 ? &want : NULL);
-}
-
-NTSTATUS vhdx_alloc_zero(struct vhdx *image, uint64_t offset, uint64_t length)
-{
-	struct alloc_want want = want_range(image, offset, length);
-
-	want.zero = true;
-	return alloc_want_wait(image, &want);
+	return alloc_wait(image, length > 0 ? &want : NULL);
 }
 
 /*
@@ -952,7 +913,6 @@ struct vhdx_alloc_queue {
 	struct tevent_immediate *im;
 	bool running;
 	struct tevent_req *prefetch;
-	struct vhdx_copy *copies;
 };
 
 struct vhdx_alloc_state {
@@ -961,7 +921,7 @@ struct vhdx_alloc_state {
 	struct tevent_context *ev;
 	struct vhdx_alloc_queue *queue;
 	bool has_range;
-	struct alloc_want want;
+	struct vhdx_want want;
 };
 
 static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
@@ -994,13 +954,12 @@ static bool waiter_is_served(const struct vhdx_alloc_state *state)
 	if (!state->has_range) {
 		return state->queue->image->session_ready;
 	}
-	return state->want.next_block == state->want.end_block;
+	return state->want.offset == state->want.end;
 }
 
 static void queue_schedule(struct vhdx_alloc_queue *queue)
 {
 	if (queue->waiters == NULL) {
-		vhdx_copies_free(&queue->copies);
 		queue->running = false;
 		return;
 	}
@@ -1037,7 +996,6 @@ static void queue_fail(struct vhdx_alloc_queue *queue, NTSTATUS status)
 	while (queue->waiters != NULL) {
 		waiter_finish(queue->waiters, status);
 	}
-	vhdx_copies_free(&queue->copies);
 	queue->running = false;
 }
 
@@ -1060,7 +1018,6 @@ static void queue_flushed(struct tevent_req *subreq)
 		queue_fail(queue, status);
 		return;
 	}
-	vhdx_copies_flushed(queue->image, queue->copies);
 	queue_schedule(queue);
 }
 
@@ -1080,34 +1037,11 @@ static void queue_flush(struct vhdx_alloc_queue *queue)
 	tevent_req_set_callback(subreq, queue_flushed, queue);
 }
 
-/* A piece of a block at a time, so that others get their turn. */
-static void queue_copy(struct tevent_context *ev, struct tevent_immediate *im,
-		       void *private_data)
-{
-	struct vhdx_alloc_queue *queue = private_data;
-	NTSTATUS status;
-	bool more;
-
-	status = vhdx_copies_step(queue->image, queue->copies, &more);
-	if (!NT_STATUS_IS_OK(status)) {
-		queue_fail(queue, status);
-		return;
-	}
-	if (!more || queue->waiters == NULL) {
-		queue_flush(queue);
-		return;
-	}
-	tevent_schedule_immediate(queue->im, queue->waiters->ev, queue_copy,
-				  queue);
-}
-
 static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 		      void *private_data)
 {
 	struct vhdx_alloc_queue *queue = private_data;
-	struct alloc_step step = {
-		.copies = &queue->copies, .copies_ctx = queue,
-	};
+	struct alloc_step step = { .wants = NULL };
 	struct vhdx_alloc_state *waiter = NULL;
 	struct vhdx_alloc_state *next = NULL;
 	NTSTATUS status;
@@ -1136,8 +1070,6 @@ static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 	}
 	if (step.result == ALLOC_FLUSH) {
 		queue_flush(queue);
-	} else if (step.result == ALLOC_COPY) {
-		queue_copy(ev, im, queue);
 	} else {
 		queue_schedule(queue);
 	}
@@ -1165,10 +1097,12 @@ static struct vhdx_alloc_queue *queue_get(struct vhdx *image)
 	return queue;
 }
 
-struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
-				   struct tevent_context *ev,
-				   struct vhdx *image, uint64_t offset,
-				   uint64_t length)
+static struct tevent_req *alloc_send(TALLOC_CTX *mem_ctx,
+				     struct tevent_context *ev,
+				     struct vhdx *image,
+				     enum vhdx_want_kind kind,
+				     const void *buf, uint64_t offset,
+				     uint64_t length)
 {
 	struct tevent_req *req = NULL;
 	struct vhdx_alloc_state *state = NULL;
@@ -1186,9 +1120,13 @@ struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
 	state->ev = ev;
 	state->queue = queue;
 	state->has_range = length > 0;
-	if (state->has_range) {
-		state->want = want_range(image, offset, length);
-	}
+	state->want = (struct vhdx_want) {
+		.kind = kind,
+		.buf = buf,
+		.start = offset,
+		.offset = offset,
+		.end = offset + length,
+	};
 	DLIST_ADD_END(queue->waiters, state);
 	talloc_set_destructor(state, alloc_state_destructor);
 
@@ -1198,7 +1136,34 @@ struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
 	return req;
 }
 
+struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
+				   struct tevent_context *ev,
+				   struct vhdx *image, uint64_t offset,
+				   uint64_t length)
+{
+	return alloc_send(mem_ctx, ev, image, VHDX_WANT_PLACE, NULL, offset,
+			  length);
+}
+
 NTSTATUS vhdx_alloc_recv(struct tevent_req *req)
 {
+	return tevent_req_simple_recv_ntstatus(req);
+}
+
+struct tevent_req *vhdx_alloc_data_send(TALLOC_CTX *mem_ctx,
+					struct tevent_context *ev,
+					struct vhdx *image, const void *buf,
+					uint64_t offset, uint64_t length)
+{
+	return alloc_send(mem_ctx, ev, image, VHDX_WANT_DATA, buf, offset,
+			  length);
+}
+
+NTSTATUS vhdx_alloc_data_recv(struct tevent_req *req, bool *done)
+{
+	struct vhdx_alloc_state *state = tevent_req_data(
+		req, struct vhdx_alloc_state);
+
+	*done = !state->want.missed;
 	return tevent_req_simple_recv_ntstatus(req);
 }

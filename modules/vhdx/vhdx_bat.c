@@ -402,7 +402,7 @@ void vhdx_bat_entry_check(struct vhdx *image, uint64_t index, uint64_t entry,
 		place -= VHDX_PLACE_PARTIAL;
 		status = vhdx_bitmap_place(image, block >> image->chunk_shift,
 					   &bitmap);
-		if (!NT_STATUS_IS_OK(status)) {
+		if (!NT_STATUS_IS_OK(status) || bitmap == VHDX_PLACE_NONE) {
 			snprintf(field, sizeof(field),
 				 "payload[%" PRIu64 "]", block);
 			vhdx_find(findings, true, "BAT", field,

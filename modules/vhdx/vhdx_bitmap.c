@@ -1,9 +1,8 @@
 /*
  * vfs_rsvd: the sector bitmaps of a differencing image (MS-VHDX 2.4)
  *
- * Other programs write blocks that are there in part. We read them, and make
- * whole ones of them before anything is written to them (vhdx_child.c), so a
- * bitmap never changes while we have an image open for writing.
+ * Looked up in the file each time: bits are set by others (vhdx_child.c), and
+ * a block can become a whole one.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -63,9 +62,7 @@ uint64_t vhdx_bitmap_entry_place(struct vhdx *image, uint64_t chunk,
 NTSTATUS vhdx_bitmap_place(struct vhdx *image, uint64_t chunk,
 			   uint64_t *_place)
 {
-	/* It follows the blocks of the chunk. */
-	uint64_t index = (chunk + 1) * ((UINT64_C(1) << image->chunk_shift) +
-					1) - 1;
+	uint64_t index = vhdx_bitmap_index(image, chunk);
 	uint8_t buf[VHDX_BAT_ENTRY_SIZE];
 	uint64_t place;
 	NTSTATUS status;
@@ -78,11 +75,9 @@ NTSTATUS vhdx_bitmap_place(struct vhdx *image, uint64_t chunk,
 	}
 	place = vhdx_bitmap_entry_place(image, chunk, PULL_LE_U64(buf, 0),
 					NULL);
-	if (!vhdx_place_is_mapped(place)) {
-		return NT_STATUS_FILE_CORRUPT_ERROR;
-	}
 	*_place = place;
-	return NT_STATUS_OK;
+	return (place == VHDX_PLACE_BAD) ? NT_STATUS_FILE_CORRUPT_ERROR :
+					   NT_STATUS_OK;
 }
 
 static bool bit_is_set(const uint8_t *buf, uint64_t bit)
@@ -96,9 +91,8 @@ NTSTATUS vhdx_bitmap_map(struct vhdx *image, uint64_t block,
 {
 	uint64_t sector_size = image->geometry.logical_sector_size;
 	uint64_t chunk = block >> image->chunk_shift;
-	uint64_t in_chunk = block - (chunk << image->chunk_shift);
-	uint64_t offset = (in_chunk << image->block_shift) + in_block;
-	uint64_t bit = offset / sector_size;
+	uint64_t offset = (block << image->block_shift) + in_block;
+	uint64_t bit = vhdx_bitmap_bit(image, offset);
 	uint64_t first = bit - bit % SECTOR_BITS;
 	uint64_t run = sector_size - offset % sector_size;
 	uint8_t buf[SECTOR];
@@ -109,6 +103,9 @@ NTSTATUS vhdx_bitmap_map(struct vhdx *image, uint64_t block,
 	status = vhdx_bitmap_place(image, chunk, &bitmap);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (bitmap == VHDX_PLACE_NONE) {
+		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
 	status = vhdx_metadata_read(image, buf, sizeof(buf),
 				    bitmap + first / 8);

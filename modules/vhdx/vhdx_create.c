@@ -18,7 +18,7 @@
 #include "modules/vhdx/vhdx_private.h"
 
 #define DEFAULT_BLOCK_SIZE (32 * VHDX_MIB)
-/* The first write to a block copies all of it. */
+/* As Windows */
 #define DEFAULT_CHILD_BLOCK_SIZE (2 * VHDX_MIB)
 #define DEFAULT_LOGICAL_SECTOR_SIZE 512
 #define DEFAULT_PHYSICAL_SECTOR_SIZE 4096

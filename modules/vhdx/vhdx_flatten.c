@@ -5,8 +5,8 @@
  * before the next begins:
  *
  *    copy     every block that parents have something of becomes
- *             FULLY_PRESENT, as the first write to it would do
- *             (vhdx_child.c); what is zeros there takes no space
+ *             FULLY_PRESENT, as writes to all of it would do (vhdx_child.c);
+ *             what is zeros there takes no space
  *    bitmaps  their entries become NOT_PRESENT, as they have to be without a
  *             parent (MS-VHDX 2.5.1.2), and so does what the table of a
  *             differencing image has behind the last block (2.5)
@@ -29,8 +29,8 @@
 
 #define COPY_PIECE ((size_t)VHDX_MIB)
 /*
- * Blocks that share a flush: MAX_COPIES in vhdx_alloc.c, and no more bytes than
- * who waits for the image can wait for
+ * Blocks that share a flush, and no more bytes than who waits for the image can
+ * wait for
  */
 #define MAX_BLOCKS 8
 #define MAX_BLOCKS_SIZE (64 * VHDX_MIB)
@@ -43,6 +43,8 @@ struct flatten {
 	uint8_t *buf;			/* COPY_PIECE */
 	uint64_t first;			/* of the blocks to be copied ... */
 	uint64_t num;			/* ... are so many */
+	uint64_t *bitmaps;		/* their places */
+	uint64_t num_bitmaps;
 };
 
 static bool goes_on(struct flatten *f, uint64_t offset)
@@ -129,6 +131,7 @@ static NTSTATUS block_flatten(struct flatten *f, uint64_t block)
 	uint64_t length = vhdx_bat_block_length(image, block);
 	uint64_t known_fresh = UINT64_MAX;
 	bool is_zero = false;
+	bool done;
 	uint64_t place;
 	NTSTATUS status;
 
@@ -141,7 +144,7 @@ static NTSTATUS block_flatten(struct flatten *f, uint64_t block)
 	}
 	status = vhdx_bat_place(image, block, &known_fresh, &place);
 	if (NT_STATUS_IS_OK(status) && vhdx_place_is_partial(place)) {
-		status = vhdx_alloc_zero(image, offset, length);
+		status = vhdx_child_zero(image, offset, &length, &done);
 	}
 	return status;
 }
@@ -184,15 +187,14 @@ static NTSTATUS parents_copy(struct flatten *f)
 	if (f->buf == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	/* vhdx_map_write() tells nothing before. */
+	/* vhdx_map_blocks() tells nothing before. */
 	status = vhdx_alloc(image, 0, 0);
 	while (NT_STATUS_IS_OK(status) && offset < size &&
 	       goes_on(f, offset)) {
 		struct vhdx_extent extent;
 
-		/* A block that is there in part is not there, to it. */
-		status = vhdx_map_write(image, offset, size - offset,
-					&extent);
+		status = vhdx_map_blocks(image, offset, size - offset,
+					 &extent);
 		if (!NT_STATUS_IS_OK(status)) {
 			break;
 		}
@@ -238,6 +240,42 @@ static NTSTATUS parent_unlink(struct flatten *f)
 	return status;
 }
 
+static NTSTATUS bitmaps_find(struct flatten *f)
+{
+	struct vhdx *image = f->image;
+	uint64_t num = ((image->num_blocks - 1) >> image->chunk_shift) + 1;
+	uint64_t chunk;
+
+	f->bitmaps = talloc_array(f, uint64_t, num);
+	if (f->bitmaps == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	for (chunk = 0; chunk < num; chunk++) {
+		NTSTATUS status;
+		uint64_t place;
+
+		status = vhdx_bitmap_place(image, chunk, &place);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		if (place != VHDX_PLACE_NONE) {
+			f->bitmaps[f->num_bitmaps] = place;
+			f->num_bitmaps += 1;
+		}
+	}
+	return NT_STATUS_OK;
+}
+
+/* The BAT without them is stable: give their space back, where possible. */
+static void bitmaps_leave(struct flatten *f)
+{
+	uint64_t i;
+
+	for (i = 0; i < f->num_bitmaps; i++) {
+		vhdx_file_punch(f->image->storage, f->bitmaps[i], VHDX_MIB);
+	}
+}
+
 static NTSTATUS image_flatten(struct flatten *f)
 {
 	NTSTATUS status;
@@ -251,8 +289,12 @@ static NTSTATUS image_flatten(struct flatten *f)
 	if (!NT_STATUS_IS_OK(status) || f->report->stopped) {
 		return status;
 	}
-	status = vhdx_bat_clear(f->image, VHDX_BAT_BITMAPS);
+	status = bitmaps_find(f);
 	if (NT_STATUS_IS_OK(status)) {
+		status = vhdx_bat_clear(f->image, VHDX_BAT_BITMAPS);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		bitmaps_leave(f);
 		status = parent_unlink(f);
 	}
 	return status;

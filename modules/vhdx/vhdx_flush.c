@@ -63,6 +63,8 @@ void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark)
 	stable->growing_end = MAX(stable->growing_end, mark->growing_end);
 	stable->clean_sequence = MAX(stable->clean_sequence,
 				     mark->clean_sequence);
+	stable->fill_sequence = MAX(stable->fill_sequence,
+				    mark->fill_sequence);
 	if (mark->log_sequence > stable->log_sequence) {
 		stable->log_sequence = mark->log_sequence;
 		stable->log_head = mark->log_head;

@@ -60,8 +60,11 @@ static enum vhdx_extent_kind place_kind(uint64_t place)
 	return VHDX_EXTENT_PARENT;
 }
 
+/* For a map of blocks, one that is there in part is not there. */
+enum map_kind { MAP_READ, MAP_WRITE, MAP_BLOCKS };
+
 static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
-			   uint64_t length, bool for_write,
+			   uint64_t length, enum map_kind kind,
 			   struct vhdx_extent *extent)
 {
 	uint64_t block_size = image->geometry.block_size;
@@ -77,10 +80,14 @@ static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	if (vhdx_place_is_partial(first) && !for_write) {
+	if (vhdx_place_is_partial(first) && kind != MAP_BLOCKS) {
 		return vhdx_bitmap_map(image, block, in_block,
 				       MIN(run, length),
 				       first - VHDX_PLACE_PARTIAL, extent);
+	}
+	if (kind == MAP_WRITE && place_kind(first) == VHDX_EXTENT_PARENT) {
+		/* Each block is filled on its own. */
+		length = MIN(run, length);
 	}
 	for (i = 1; run < length && i < MAX_RUN_BLOCKS; i++) {
 		uint64_t next = first;
@@ -111,7 +118,7 @@ static NTSTATUS map_blocks(struct vhdx *image, uint64_t offset,
 }
 
 static NTSTATUS map(struct vhdx *image, uint64_t offset, uint64_t length,
-		    bool for_write, struct vhdx_extent *extent)
+		    enum map_kind kind, struct vhdx_extent *extent)
 {
 	NTSTATUS status;
 
@@ -123,7 +130,7 @@ static NTSTATUS map(struct vhdx *image, uint64_t offset, uint64_t length,
 	if (!vhdx_range_is_valid(image, offset, length)) {
 		return NT_STATUS_INVALID_PARAMETER;
 	}
-	status = map_blocks(image, offset, length, for_write, extent);
+	status = map_blocks(image, offset, length, kind, extent);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
@@ -136,18 +143,18 @@ static NTSTATUS map(struct vhdx *image, uint64_t offset, uint64_t length,
 NTSTATUS vhdx_map(struct vhdx *image, uint64_t offset, uint64_t length,
 		  struct vhdx_extent *extent)
 {
-	return map(image, offset, length, false, extent);
+	return map(image, offset, length, MAP_READ, extent);
 }
 
-NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
-			struct vhdx_extent *extent)
+static NTSTATUS map_write(struct vhdx *image, uint64_t offset, uint64_t length,
+			  enum map_kind kind, struct vhdx_extent *extent)
 {
 	NTSTATUS status;
 
 	if (image->read_only) {
 		return NT_STATUS_MEDIA_WRITE_PROTECTED;
 	}
-	status = map(image, offset, length, true, extent);
+	status = map(image, offset, length, kind, extent);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
@@ -159,6 +166,18 @@ NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
 		};
 	}
 	return NT_STATUS_OK;
+}
+
+NTSTATUS vhdx_map_write(struct vhdx *image, uint64_t offset, uint64_t length,
+			struct vhdx_extent *extent)
+{
+	return map_write(image, offset, length, MAP_WRITE, extent);
+}
+
+NTSTATUS vhdx_map_blocks(struct vhdx *image, uint64_t offset, uint64_t length,
+			 struct vhdx_extent *extent)
+{
+	return map_write(image, offset, length, MAP_BLOCKS, extent);
 }
 
 /* Is it on the disk, which may have another size than it had? */
@@ -223,6 +242,40 @@ static NTSTATUS write_check(struct vhdx *image, size_t length,
 	return range_check(image, offset, length);
 }
 
+/*
+ * Before the session has begun nobody knows whether there is a place for it:
+ * then nothing of a child is copied for that.
+ */
+static uint64_t alloc_length(const struct vhdx *image, uint64_t length)
+{
+	return (image->geometry.has_parent && !image->session_ready) ? 0 :
+	       length;
+}
+
+/* A run that is not in the file; *done: this was enough. */
+static NTSTATUS write_new(struct vhdx *image, const void *buf,
+			  uint64_t offset, const struct vhdx_extent *extent,
+			  bool *done)
+{
+	struct vhdx_want want = {
+		.kind = VHDX_WANT_DATA,
+		.buf = buf,
+		.start = offset,
+		.offset = offset,
+		.end = offset + extent->length,
+	};
+	NTSTATUS status;
+
+	if (extent->kind != VHDX_EXTENT_PARENT) {
+		*done = false;
+		return vhdx_alloc(image, offset,
+				  alloc_length(image, extent->length));
+	}
+	status = vhdx_alloc_want(image, &want);
+	*done = !want.missed;
+	return status;
+}
+
 NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
 		    uint64_t offset)
 {
@@ -244,14 +297,17 @@ NTSTATUS vhdx_write(struct vhdx *image, const void *buf, size_t length,
 			return status;
 		}
 		if (extent.kind != VHDX_EXTENT_FILE) {
-			status = vhdx_alloc(image, offset, extent.length);
-			if (!NT_STATUS_IS_OK(status)) {
-				return status;
+			bool done;
+
+			status = write_new(image, p, offset, &extent, &done);
+			if (NT_STATUS_IS_OK(status) && !done) {
+				continue;
 			}
-			continue;
+		} else {
+			status = vhdx_file_write(image->storage, p,
+						 extent.length,
+						 extent.file_offset);
 		}
-		status = vhdx_file_write(image->storage, p, extent.length,
-					 extent.file_offset);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
@@ -305,14 +361,18 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length)
 	while (NT_STATUS_IS_OK(status) && length > 0) {
 		struct vhdx_extent extent;
 
-		status = map(image, offset, length, true, &extent);
+		bool done;
+
+		status = map(image, offset, length, MAP_BLOCKS, &extent);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
 		if (extent.kind == VHDX_EXTENT_PARENT) {
-			status = vhdx_child_zero(image, offset,
-						 extent.length);
-			continue;
+			status = vhdx_child_zero(image, offset, &extent.length,
+						 &done);
+			if (!done) {
+				continue;
+			}
 		}
 		if (extent.kind == VHDX_EXTENT_FILE) {
 			status = zero_in_place(image, &extent);
@@ -353,8 +413,18 @@ struct io_state {
 	NTSTATUS status;	/* the first error */
 };
 
+/* A run of a write that parents have: one that fills it, or a write again */
+struct io_new {
+	struct io_state *io;
+	uint8_t *buf;
+	size_t length;
+	uint64_t offset;
+};
+
 static void io_start(struct io_state *io);
 static void io_allocated(struct tevent_req *subreq);
+static void io_filled(struct tevent_req *subreq);
+static void io_rewritten(struct tevent_req *subreq);
 static void io_piece_moved(struct tevent_req *subreq);
 
 /* The request ends when the last piece has, also when one failed. */
@@ -485,7 +555,8 @@ static bool io_allocate(struct io_state *io, uint64_t length)
 {
 	struct tevent_req *subreq = NULL;
 
-	subreq = vhdx_alloc_send(io, io->ev, io->image, io->offset, length);
+	subreq = vhdx_alloc_send(io, io->ev, io->image, io->offset,
+				 alloc_length(io->image, length));
 	if (subreq == NULL) {
 		io_fail(io, NT_STATUS_NO_MEMORY);
 		return false;
@@ -496,8 +567,81 @@ static bool io_allocate(struct io_state *io, uint64_t length)
 	return true;
 }
 
-/* A write's place is in the image itself; no storage: there is none yet. */
-static NTSTATUS io_source(struct io_state *io, struct vhdx_source *source)
+static void io_fill(struct io_state *io, size_t length)
+{
+	struct tevent_req *subreq = NULL;
+	struct io_new *fill = talloc(io, struct io_new);
+
+	if (fill != NULL) {
+		*fill = (struct io_new) {
+			.io = io,
+			.buf = io->buf,
+			.length = length,
+			.offset = io->offset,
+		};
+		subreq = vhdx_alloc_data_send(fill, io->ev, io->image,
+					      fill->buf, fill->offset,
+					      fill->length);
+	}
+	if (subreq == NULL) {
+		TALLOC_FREE(fill);
+		io_fail(io, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	tevent_req_set_callback(subreq, io_filled, fill);
+	io->num_pieces += 1;
+}
+
+static void io_new_done(struct io_new *fill, NTSTATUS status)
+{
+	struct io_state *io = fill->io;
+
+	TALLOC_FREE(fill);
+	io->num_pieces -= 1;
+	if (!NT_STATUS_IS_OK(status)) {
+		io_fail(io, status);
+	}
+	io_check_done(io);
+}
+
+static void io_filled(struct tevent_req *subreq)
+{
+	struct io_new *fill = tevent_req_callback_data(subreq, struct io_new);
+	struct io_state *io = fill->io;
+	bool done;
+	NTSTATUS status;
+
+	status = vhdx_alloc_data_recv(subreq, &done);
+	TALLOC_FREE(subreq);
+	if (!NT_STATUS_IS_OK(status) || done) {
+		io_new_done(fill, status);
+		return;
+	}
+	subreq = vhdx_write_send(fill, io->ev, io->image, fill->buf,
+				 fill->length, fill->offset);
+	if (subreq == NULL) {
+		io_new_done(fill, NT_STATUS_NO_MEMORY);
+		return;
+	}
+	tevent_req_set_callback(subreq, io_rewritten, fill);
+}
+
+static void io_rewritten(struct tevent_req *subreq)
+{
+	struct io_new *fill = tevent_req_callback_data(subreq, struct io_new);
+	NTSTATUS status;
+
+	status = vhdx_write_recv(subreq);
+	TALLOC_FREE(subreq);
+	io_new_done(fill, status);
+}
+
+/*
+ * A write's place is in the image itself; no storage: there is none yet, and
+ * *fill, when it is to be filled.
+ */
+static NTSTATUS io_source(struct io_state *io, struct vhdx_source *source,
+			  bool *fill)
 {
 	struct vhdx_extent extent;
 	NTSTATUS status;
@@ -511,6 +655,7 @@ static NTSTATUS io_source(struct io_state *io, struct vhdx_source *source)
 		return status;
 	}
 	*source = (struct vhdx_source) { .length = extent.length };
+	*fill = extent.kind == VHDX_EXTENT_PARENT;
 	if (extent.kind == VHDX_EXTENT_FILE) {
 		source->storage = io->image->storage;
 		source->file_offset = extent.file_offset;
@@ -524,9 +669,10 @@ static void io_start(struct io_state *io)
 	while (io->length > 0 && NT_STATUS_IS_OK(io->status)) {
 		struct vhdx_epoch *epoch = vhdx_io_begin(io->image);
 		struct vhdx_source source = { .storage = NULL };
+		bool fill = false;
 		NTSTATUS status;
 
-		status = io_source(io, &source);
+		status = io_source(io, &source, &fill);
 		if (NT_STATUS_IS_OK(status) && source.storage != NULL) {
 			io_piece_start(io, &source, epoch);
 		} else {
@@ -538,6 +684,8 @@ static void io_start(struct io_state *io)
 		}
 		if (source.storage != NULL) {
 			/* Under way */
+		} else if (fill) {
+			io_fill(io, source.length);
 		} else if (io->is_write) {
 			io_allocate(io, source.length);
 			break;

@@ -25,10 +25,11 @@
  * it. It is not needed as long as entries only say "this block is now there",
  * with "there" being zeros, flushed, and nobody else's (A1 and A2 in
  * vhdx_alloc.c), or "this block is zeros", with its place not being another's
- * before that is stable (T2 in vhdx_release.c): any mix of old and new 8-byte
- * entries of the table is then a table that could have been. Any other change
- * (a bitmap, a region that moves) needs the flush, which vhdx_log_append()
- * does when asked to.
+ * before that is stable (T2 in vhdx_release.c), or "this sector is now in the
+ * child", with what is in it flushed (C1 in vhdx_child.c): any mix of old and
+ * new 8-byte entries of the table, and bits, is then one that could have been.
+ * Any other change (a region that moves) needs the flush, which
+ * vhdx_log_append() does when asked to.
  *
  * Before the file may become smaller while the log is in use, an entry with
  * the new FlushedFileOffset has to be flushed; we do it only when the log is
@@ -962,7 +963,13 @@ NTSTATUS vhdx_log_append(struct vhdx *image, struct vhdx_state *state,
 	return NT_STATUS_OK;
 }
 
-/* Is it about something else than blocks, which a resize is? */
+static bool is_in_bat(const struct vhdx *image, uint64_t offset)
+{
+	return offset >= image->bat.offset &&
+	       offset < image->bat.offset + image->bat.length;
+}
+
+/* Is it about something else than blocks and bitmaps, as a resize is? */
 static bool entry_has_shape(const struct vhdx *image,
 			    const struct log_entry *entry, uint8_t *buf)
 {
@@ -973,8 +980,8 @@ static bool entry_has_shape(const struct vhdx *image,
 			entry_descriptor(buf, i),
 			VHDX_LOG_DESCRIPTOR_FILE_OFFSET);
 
-		if (offset < image->bat.offset ||
-		    offset >= image->bat.offset + image->bat.length) {
+		if (!is_in_bat(image, offset) &&
+		    vhdx_region_overlap(image, offset, SECTOR) != NULL) {
 			return true;
 		}
 	}
@@ -1032,7 +1039,7 @@ static NTSTATUS entry_apply(struct vhdx *image, struct vhdx_state *state,
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		if (!has_shape) {
+		if (!has_shape && is_in_bat(image, offset)) {
 			vhdx_bat_sector_changed(
 				image, (offset - image->bat.offset) / SECTOR,
 				data);

@@ -67,6 +67,7 @@ struct vhdx_mark {
 	uint32_t log_head;
 	uint32_t log_last_tail;
 	uint64_t clean_sequence;
+	uint64_t fill_sequence;
 	bool can_clean;		/* vhdx_release_can_clean() */
 };
 
@@ -137,6 +138,10 @@ struct vhdx {
 	uint64_t release_known;		/* what is cached is not older */
 	bool no_holes;			/* the file system has none */
 	struct vhdx_released *released;	/* VHDX_MAX_RELEASED, or NULL */
+
+	/* vhdx_child.c */
+	struct vhdx_fill *fills;	/* VHDX_MAX_FILLS, or NULL */
+	uint64_t last_want;
 
 	struct vhdx_mark stable;	/* by the last flush of ours */
 	uint64_t stream_next;		/* behind the last block allocated */
@@ -340,9 +345,22 @@ NTSTATUS vhdx_bat_load(struct vhdx *image, struct vhdx_findings *findings);
 uint64_t vhdx_bitmap_entry_place(struct vhdx *image, uint64_t chunk,
 				 uint64_t entry,
 				 struct vhdx_findings *findings);
-/* The same as it is in the file now; an error when there is none */
+/* The same as it is in the file now, VHDX_PLACE_NONE when there is none */
 NTSTATUS vhdx_bitmap_place(struct vhdx *image, uint64_t chunk,
 			   uint64_t *place);
+/* In its block: where the bit of a sector is, which is one of a chunk's */
+static inline uint64_t vhdx_bitmap_bit(const struct vhdx *image,
+				       uint64_t offset)
+{
+	return offset / image->geometry.logical_sector_size %
+	       VHDX_SECTORS_PER_BITMAP;
+}
+/* The entry in the BAT of the sector bitmap of a chunk, which it follows */
+static inline uint64_t vhdx_bitmap_index(const struct vhdx *image,
+					 uint64_t chunk)
+{
+	return (chunk + 1) * ((UINT64_C(1) << image->chunk_shift) + 1) - 1;
+}
 /* The run that starts at an offset in a block, which is at *place* */
 NTSTATUS vhdx_bitmap_map(struct vhdx *image, uint64_t block,
 			 uint64_t in_block, uint64_t length, uint64_t place,
@@ -379,6 +397,9 @@ struct vhdx_source {
 	uint64_t length;
 };
 
+/* vhdx_map_write(), but for it a block that is there in part is not there */
+NTSTATUS vhdx_map_blocks(struct vhdx *image, uint64_t offset, uint64_t length,
+			 struct vhdx_extent *extent);
 /* vhdx_map() through all parents */
 NTSTATUS vhdx_source_find(struct vhdx *image, uint64_t offset,
 			  uint64_t length, struct vhdx_source *source);
@@ -527,6 +548,28 @@ NTSTATUS vhdx_session_start(struct vhdx *image, struct vhdx_state *state,
 			    uint64_t keep_end);
 /* End it: the last writer leaves, under the lock. */
 NTSTATUS vhdx_session_end(struct vhdx *image, struct vhdx_state *state);
+/* What is to become of a range */
+enum vhdx_want_kind {
+	VHDX_WANT_PLACE,	/* all of it is in the file */
+	VHDX_WANT_STATE_ZERO,	/* blocks with no place read as zeros */
+	/* In one block of a child: */
+	VHDX_WANT_DATA,		/* reads as what is in buf */
+	VHDX_WANT_ZEROS,	/* reads as zeros */
+};
+
+struct vhdx_want {
+	struct vhdx_want *prev, *next;
+	enum vhdx_want_kind kind;
+	uint64_t offset;	/* done up to here ... */
+	uint64_t reached;	/* ... and when the step succeeds, to here */
+	uint64_t end;
+	const uint8_t *buf;	/* what is to be at start */
+	uint64_t start;
+	uint64_t id;		/* in fills, 0: none yet */
+	unsigned num_waits;
+	bool missed;		/* there is a place now: write it yourself */
+};
+
 /*
  * Make a range writable: the session has begun and, unless length is 0,
  * every block of the range is in the file.
@@ -536,34 +579,74 @@ struct tevent_req *vhdx_alloc_send(TALLOC_CTX *mem_ctx,
 				   struct vhdx *image, uint64_t offset,
 				   uint64_t length);
 NTSTATUS vhdx_alloc_recv(struct tevent_req *req);
+/*
+ * Write into a run of VHDX_EXTENT_PARENT; buf stays until it is done. Not
+ * *done: another was faster, and vhdx_map_write() now tells something else.
+ */
+struct tevent_req *vhdx_alloc_data_send(TALLOC_CTX *mem_ctx,
+					struct tevent_context *ev,
+					struct vhdx *image, const void *buf,
+					uint64_t offset, uint64_t length);
+NTSTATUS vhdx_alloc_data_recv(struct tevent_req *req, bool *done);
 NTSTATUS vhdx_alloc(struct vhdx *image, uint64_t offset, uint64_t length);
-/* Blocks of a child that are not in the file read as zeros from now on. */
-NTSTATUS vhdx_alloc_zero(struct vhdx *image, uint64_t offset,
-			 uint64_t length);
+NTSTATUS vhdx_alloc_want(struct vhdx *image, struct vhdx_want *want);
 
-/* vhdx_child.c: a block of a child on its way into the file */
+/* What one log entry is going to change */
+struct vhdx_batch {
+	struct vhdx_log_update *updates;
+	bool *dirty;
+	size_t num;
+	size_t max;
+	uint64_t next_free;
+	bool need_space;
+	bool has_taken;		/* a block has got a place */
 
-struct vhdx_copy {
-	struct vhdx_copy *prev, *next;
-	uint64_t block;
-	uint64_t entry;		/* in the BAT when its place was reserved */
-	uint64_t place;
-	uint64_t done;		/* bytes copied */
-	bool stable;		/* all copied, and flushed since */
-	bool published;		/* by the log entry that is being made */
+	/* vhdx_child.c */
+	struct vhdx_fill *fills;	/* the list as it will be */
+	uint32_t num_fills;
+	struct vhdx_put *puts;		/* what is written after that */
+	uint64_t put_length;
 };
 
-/* Do the parents have anything but zeros for the block? */
-NTSTATUS vhdx_child_has_data(struct vhdx *image, uint64_t block, bool *yes);
-/* A piece of the first copy that is not done; *more if any is left. */
-NTSTATUS vhdx_copies_step(struct vhdx *image, struct vhdx_copy *copies,
-			  bool *more);
-/* All that are done were flushed since. */
-void vhdx_copies_flushed(struct vhdx *image, struct vhdx_copy *copies);
-void vhdx_copies_free(struct vhdx_copy **copies);
-/* Make a part of a run of VHDX_EXTENT_PARENT read as zeros, or whole. */
+/*
+ * A sector of the file, read once for the whole batch; who changes it sets
+ * batch->dirty[*slot]. NT_STATUS_RETRY: no room for another one.
+ */
+NTSTATUS vhdx_batch_sector(struct vhdx *image, struct vhdx_batch *batch,
+			   uint64_t file_offset, size_t *slot);
+/* Space for a block; NT_STATUS_RETRY: there has to be more of it first. */
+NTSTATUS vhdx_batch_take(struct vhdx *image, struct vhdx_state *state,
+			 struct vhdx_batch *batch, uint64_t length,
+			 uint64_t *place);
+
+/* vhdx_child.c: blocks of a child that come into the file */
+
+/* Do the parents have anything but zeros for the range? */
+NTSTATUS vhdx_child_has_data(struct vhdx *image, uint64_t offset,
+			     uint64_t length, bool *yes);
+/*
+ * What a want needs of one block, up to end. NT_STATUS_PENDING: it is on its
+ * way, come again after a flush.
+ */
+NTSTATUS vhdx_child_serve(struct vhdx *image, struct vhdx_state *state,
+			  struct vhdx_batch *batch, struct vhdx_want *want,
+			  uint64_t offset, uint64_t end);
+/* A block is ZERO from now on: its space can be given back. */
+NTSTATUS vhdx_child_leave(struct vhdx *image, struct vhdx_batch *batch,
+			  const struct vhdx_want *want, uint64_t block,
+			  uint64_t place);
+/* Before the first, and when the log entry is written */
+bool vhdx_child_begin(struct vhdx *image, const struct vhdx_state *state,
+		      struct vhdx_batch *batch);
+NTSTATUS vhdx_child_end(struct vhdx *image, struct vhdx_state *state,
+			struct vhdx_batch *batch,
+			const struct vhdx_want *wants, bool *changed);
+/*
+ * Make what begins in a block that is not all there read as zeros: so much, as
+ * *length is then. Not *done: there is something in the file now.
+ */
 NTSTATUS vhdx_child_zero(struct vhdx *image, uint64_t offset,
-			 uint64_t length);
+			 uint64_t *length, bool *done);
 /*
  * What comes before any change, under the lock: the session has begun and the
  * log is in use. NT_STATUS_RETRY: store the state, flush, and come again.

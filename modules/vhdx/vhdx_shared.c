@@ -224,6 +224,7 @@ static void peek_at(const struct vhdx_state *state, struct peek_state *peek)
 		.log_head = state->log_head,
 		.log_last_tail = state->log_last_tail,
 		.clean_sequence = state->clean_sequence,
+		.fill_sequence = state->fill_sequence,
 		.can_clean = vhdx_release_can_clean(state),
 	};
 	*peek->shape = vhdx_state_shape(state);
@@ -467,7 +468,16 @@ NTSTATUS vhdx_state_join(struct vhdx *image, struct vhdx_state *state)
 void vhdx_state_leave(struct vhdx *image, struct vhdx_state *state)
 {
 	struct vhdx_user *self = vhdx_state_self(image, state);
+	uint32_t num = 0;
+	uint32_t i;
 
+	for (i = 0; i < state->num_fills; i++) {
+		if (state->fills[i].instance != image->instance) {
+			state->fills[num] = state->fills[i];
+			num += 1;
+		}
+	}
+	state->num_fills = num;
 	if (self != NULL && vhdx_release_has_io(image)) {
 		/* It may still reach the file, until this process ends. */
 		self->writes = false;

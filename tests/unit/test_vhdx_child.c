@@ -165,33 +165,6 @@ static void partially_present_block_is_read_by_its_bitmap(void **state)
 	assert_ok(vhdx_close(&image));
 }
 
-static void write_makes_a_whole_block_of_a_partially_present_one(void **state)
-{
-	struct folder *folder = folder_with_child(state);
-	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
-	uint8_t before[4 * UNIT];
-	uint8_t after[4 * UNIT];
-	struct vhdx *image = NULL;
-	uint8_t entry[8];
-
-	make_partial(m);
-	vhdx_memory_read(m, before, sizeof(before), 5 * MIB);
-	image = open_image(folder, "child.vhdx", 0);
-	put(image, MIB + UNIT, 'n');
-	assert_partial(image, 'n');
-	assert_ok(vhdx_close(&image));
-
-	vhdx_memory_read(m, entry, sizeof(entry), BAT + 1 * 8);
-	assert_int_equal(PULL_LE_U64(entry, 0) & 7, 6);
-	assert_true((PULL_LE_U64(entry, 0) & ~(MIB - 1)) >= 6 * MIB);
-	/* Somebody may be reading there. */
-	vhdx_memory_read(m, after, sizeof(after), 5 * MIB);
-	assert_memory_equal(before, after, sizeof(before));
-	image = open_image(folder, "child.vhdx", VHDX_OPEN_READ_ONLY);
-	assert_partial(image, 'n');
-	assert_ok(vhdx_close(&image));
-}
-
 static void partially_present_block_without_bitmap_is_refused(void **state)
 {
 	struct folder *folder = folder_with_child(state);
@@ -204,113 +177,6 @@ static void partially_present_block_without_bitmap_is_refused(void **state)
 			       &reason), NT_STATUS_FILE_CORRUPT_ERROR);
 	assert_string_equal(reason, "BAT: payload[1]: State "
 			    "PARTIALLY_PRESENT needs a sector bitmap");
-}
-
-/* Two processes and what they share */
-
-static bool alive(const struct server_id *id, void *private_data)
-{
-	return true;
-}
-
-static struct vhdx *open_shared(struct folder *folder, struct db_context *db,
-				uint64_t pid)
-{
-	struct server_id self = { .pid = pid };
-	TDB_DATA key = { .dptr = discard_const_p(uint8_t, "k"), .dsize = 1 };
-	struct vhdx *image = NULL;
-
-	assert_ok(try_open(folder, "child.vhdx",
-			   vhdx_shared_init(folder, db, key, self, alive,
-					    NULL), 0, &image, NULL));
-	return image;
-}
-
-static void write_ended(struct tevent_req *req)
-{
-	bool *ended = tevent_req_callback_data_void(req);
-
-	assert_ok(vhdx_write_recv(req));
-	*ended = true;
-}
-
-static void other_zeroes(struct vhdx *image)
-{
-	assert_ok(vhdx_zero(image, MIB, MIB));
-}
-
-/*
- * So many turns of the event loop into a write of the first process, the
- * second one does all of *other*.
- */
-static bool overtaken(void **state, unsigned turns,
-		      void (*other)(struct vhdx *image), uint8_t first,
-		      uint8_t second)
-{
-	struct folder *folder = folder_with_child(state);
-	struct db_context *db = db_open_rbt(folder);
-	struct tevent_context *ev = tevent_context_init(folder);
-	struct vhdx *image = open_shared(folder, db, 1);
-	struct vhdx *image2 = open_shared(folder, db, 2);
-	struct tevent_req *req = NULL;
-	uint8_t buf[UNIT];
-	bool ended = false;
-	bool was_early;
-
-	memset(buf, 'a', sizeof(buf));
-	req = vhdx_write_send(folder, ev, image, buf, sizeof(buf),
-			      MIB + 2 * UNIT);
-	tevent_req_set_callback(req, write_ended, &ended);
-	for (; turns > 0 && !ended; turns--) {
-		assert_int_equal(tevent_loop_once(ev), 0);
-	}
-	was_early = !ended;
-	other(image2);
-	while (!ended) {
-		assert_int_equal(tevent_loop_once(ev), 0);
-	}
-	if (was_early) {
-		/* Neither did what the other had not seen. */
-		assert_bytes(image, MIB, UNIT, first);
-		assert_bytes(image2, MIB, UNIT, first);
-		assert_bytes(image, MIB + UNIT, UNIT, second);
-		assert_bytes(image2, MIB + UNIT, UNIT, second);
-		/* Of a write and zeros at a time, either comes last. */
-		assert_ok(vhdx_read(image, buf, 1, MIB + 2 * UNIT));
-		assert_true(buf[0] == 'a' || other == other_zeroes);
-		assert_true(buf[0] == 'a' || buf[0] == 0);
-		assert_bytes(image, MIB + 2 * UNIT, UNIT, buf[0]);
-		assert_bytes(image2, MIB + 2 * UNIT, UNIT, buf[0]);
-	}
-	assert_ok(vhdx_close(&image));
-	assert_ok(vhdx_close(&image2));
-	TALLOC_FREE(folder);
-	return was_early;
-}
-
-static void other_writes(struct vhdx *image)
-{
-	put(image, MIB + UNIT, 'b');
-}
-
-static void who_copies_too_late_loses_nothing_of_the_other(void **state)
-{
-	unsigned turns = 0;
-
-	while (overtaken(state, turns, other_writes, 'p', 'b')) {
-		turns += 1;
-	}
-	assert_true(turns > 5);
-}
-
-static void copy_of_a_block_zeroed_meanwhile_is_thrown_away(void **state)
-{
-	unsigned turns = 0;
-
-	while (overtaken(state, turns, other_zeroes, 0, 0)) {
-		turns += 1;
-	}
-	assert_true(turns > 5);
 }
 
 /* Who may be a parent */
@@ -668,10 +534,7 @@ int main(void)
 		test(last_block_that_is_short_is_copied),
 		test(chain_of_three_reads_through),
 		test(partially_present_block_is_read_by_its_bitmap),
-		test(write_makes_a_whole_block_of_a_partially_present_one),
 		test(partially_present_block_without_bitmap_is_refused),
-		test(who_copies_too_late_loses_nothing_of_the_other),
-		test(copy_of_a_block_zeroed_meanwhile_is_thrown_away),
 		test(child_without_a_way_to_its_parent_is_refused),
 		test(parent_that_was_written_to_is_refused),
 		test(parent_that_is_only_opened_stays_the_parent),

@@ -190,14 +190,15 @@ struct folder *folder_with_full_child(void **state)
 {
 	struct folder *folder = folder_with_child(state);
 	struct vhdx_memory *m = folder_file(folder, "child.vhdx");
-	struct vhdx *image = open_image(folder, "child.vhdx", 0);
+	struct vhdx *image = NULL;
 
+	make_partial(m);
+	image = open_image(folder, "child.vhdx", 0);
 	put(image, 3 * MIB + UNIT, 'c');
 	put(image, 10 * MIB, 'c');
 	assert_ok(vhdx_zero(image, 5 * MIB, MIB));
 	assert_ok(vhdx_zero(image, 6 * MIB, UNIT / 2));
 	assert_ok(vhdx_close(&image));
-	make_partial(m);
 	poke(m, BAT + 2 * 8, 3, 8);	/* UNMAPPED */
 	poke(m, BAT + 4 * 8, 1, 8);	/* UNDEFINED */
 	return folder;
