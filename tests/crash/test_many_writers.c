@@ -7,7 +7,8 @@
  * killed are killed by themselves around a write of metadata, which happens
  * under the lock and takes too little time to be hit by chance. What each sector may have
  * is in shared memory, so every read of anybody is checked, and in the end
- * the whole disk.
+ * the whole disk. After a dynamic image they do so with differencing ones,
+ * where each sector that nobody has written yet has what the parent has.
  *
  * Nobody may be held up by a death. A process beside them does nothing but
  * write and flush a file of its own, so that a slow machine is not taken for
@@ -15,7 +16,7 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * time-limit: 240
+ * time-limit: 300
  */
 
 #include "replace.h"
@@ -33,26 +34,69 @@
 #include "tests/crash/crash_disk.h"
 
 #define SECTOR 512
-#define BLOCK_SIZE ((uint64_t)1 << 20)
-#define NUM_BLOCKS 16000
-#define WINDOW 32		/* sectors used at either end of a block */
-#define PER_BLOCK (2 * WINDOW)
-#define NUM_SECTORS (NUM_BLOCKS * PER_BLOCK)
+#define MIB ((uint64_t)1 << 20)
+#define WINDOW 32		/* sectors used at either end of a stripe */
+#define PER_STRIPE (2 * WINDOW)
+#define MAX_STRIPES 16000
+#define MAX_SECTORS (MAX_STRIPES * PER_STRIPE)
+#define PER_REQUEST (2 * PER_STRIPE)
 #define METADATA_END ((off_t)4 << 20)	/* where vhdx_create() puts payload */
 #define MAX_WRITERS 32
 #define MAX_DEPTH 4
 #define HOLD_UP_NSEC ((uint64_t)1000000000)
+#define KILL_NSEC ((uint64_t)500000000)
+
+/* What a sector of the parent has for a number; no write gets there. */
+#define PARENT_NUMBER ((uint64_t)1 << 40)
+
+/*
+ * A disk. It is used at both ends of its stripes: blocks, but where a sector
+ * of the bitmap (MS-VHDX 2.4) ends within a block that end is one, too.
+ */
+struct form {
+	const char *name;
+	unsigned percent;	/* of the time */
+	uint32_t num_stripes;
+	uint64_t stripe_size;
+	uint32_t block_size;
+	uint32_t sector_size;
+	bool child;
+};
+
+static const struct form forms[] = {
+	{
+		.name = "a dynamic disk", .percent = 55,
+		.num_stripes = MAX_STRIPES, .stripe_size = MIB,
+		.block_size = MIB, .sector_size = 512,
+	},
+	{
+		.name = "a child of small blocks", .percent = 15,
+		.num_stripes = 4000, .stripe_size = MIB,
+		.block_size = MIB, .sector_size = 512, .child = true,
+	},
+	{
+		.name = "a child of 4 KiB sectors", .percent = 15,
+		.num_stripes = 4000, .stripe_size = 2 * MIB,
+		.block_size = 2 * MIB, .sector_size = 4096, .child = true,
+	},
+	{
+		.name = "a child of large blocks", .percent = 15,
+		.num_stripes = 4000, .stripe_size = 16 * MIB,
+		.block_size = 32 * MIB, .sector_size = 512, .child = true,
+	},
+};
 
 /*
  * A sector's writes are numbered from 1 on, and follow each other: whoever
  * writes owns it. A reader may find any of those between the last one that
  * was acknowledged before it began and the last one begun before it ended.
+ * Number 0 is what it has to begin with: zeros, or what the parent has.
  */
 struct sector {
 	uint32_t owner;		/* 1 + index of the process, or 0 */
 	uint32_t begun;
 	uint32_t acknowledged;
-	uint64_t zeros;		/* bit begun % 64: this one wrote zeros */
+	uint64_t zeros;		/* bit number % 64: this one wrote zeros */
 };
 
 enum kind { KIND_WRITE, KIND_ZERO, KIND_READ, KIND_FLUSH, KIND_OPEN,
@@ -64,13 +108,13 @@ static const char * const kind_names[] = {
 
 struct world {
 	bool stop;
-	uint32_t next_block;
+	uint32_t next_stripe;
 	uint64_t longest_control;
 	uint64_t longest[NUM_KINDS];
 	uint64_t count[NUM_KINDS];
 	uint32_t writes_to_live[MAX_WRITERS];	/* 0: for ever */
 	char failure[512];
-	struct sector sectors[NUM_SECTORS];
+	struct sector sectors[MAX_SECTORS];
 };
 
 struct options {
@@ -78,9 +122,11 @@ struct options {
 	unsigned num_writers;
 	uint64_t seed;
 	const char *directory;
+	long form;		/* or -1: all of them */
 };
 
 static struct world *world;
+static const struct form *form;
 
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define STORE(x, value) __atomic_store_n(&(x), value, __ATOMIC_RELEASE)
@@ -125,13 +171,31 @@ static void fail(const char *format, ...)
 
 static uint64_t disk_sector(uint32_t index)
 {
-	uint64_t per_block = BLOCK_SIZE / SECTOR;
-	uint64_t in_block = index % PER_BLOCK;
+	uint64_t per_stripe = form->stripe_size / SECTOR;
+	uint64_t in_stripe = index % PER_STRIPE;
 
-	if (in_block >= WINDOW) {
-		in_block += per_block - PER_BLOCK;
+	if (in_stripe >= WINDOW) {
+		in_stripe += per_stripe - PER_STRIPE;
 	}
-	return index / PER_BLOCK * per_block + in_block;
+	return index / PER_STRIPE * per_stripe + in_stripe;
+}
+
+static uint32_t num_sectors(void)
+{
+	return form->num_stripes * PER_STRIPE;
+}
+
+/*
+ * Of three blocks one has nothing in
+ * the parent, one has all that is used, and one has every second sector.
+ */
+static bool parent_has(uint32_t index)
+{
+	uint64_t sector = disk_sector(index) * SECTOR / form->sector_size;
+	uint64_t block = disk_sector(index) * SECTOR / form->block_size;
+
+	return form->child &&
+	       (block % 3 == 1 || (block % 3 == 2 && sector % 2 == 0));
 }
 
 static bool sectors_own(unsigned self, uint32_t first, uint32_t num)
@@ -167,10 +231,9 @@ static void sector_begin(struct sector *sector, bool zero)
 	STORE(sector->begun, number);
 }
 
-static void sector_fill(uint32_t index, uint8_t *buf)
+static void sector_fill(uint32_t index, uint64_t number, uint8_t *buf)
 {
 	uint64_t *p = (uint64_t *)buf;
-	uint64_t number = world->sectors[index].begun;
 	uint64_t where = disk_sector(index);
 	size_t i;
 
@@ -197,7 +260,7 @@ static bool zeros_allowed(uint64_t zeros, uint32_t first, uint32_t last)
 {
 	uint32_t number;
 
-	if (first == 0 || last - first >= 64) {
+	if (last - first >= 64) {
 		return true;
 	}
 	for (number = first; number <= last; number++) {
@@ -225,6 +288,9 @@ static bool sector_check(uint32_t index, const uint8_t *buf,
 		if (number == 0) {
 			ok = where == 0 &&
 			     zeros_allowed(zeros, acknowledged, begun);
+		} else if (number == PARENT_NUMBER) {
+			ok = where == disk_sector(index) &&
+			     parent_has(index) && acknowledged == 0;
 		} else {
 			ok = where == disk_sector(index) &&
 			     number >= acknowledged && number <= begun;
@@ -233,11 +299,12 @@ static bool sector_check(uint32_t index, const uint8_t *buf,
 		ok &= acknowledged < begun ||
 		      (p[0] == number && p[1] == where);
 		if (!ok) {
-			fail("sector %" PRIu64 " (block %" PRIu32 ") has write "
-			     "%" PRIu64 " of sector %" PRIu64 ", must have "
-			     "%" PRIu32 " to %" PRIu32, disk_sector(index),
-			     index / PER_BLOCK, number, where, acknowledged,
-			     begun);
+			fail("sector %" PRIu64 " (stripe %" PRIu32 ") has "
+			     "write %" PRIu64 " of sector %" PRIu64 ", must "
+			     "have %" PRIu32 " to %" PRIu32 ", %s at first",
+			     disk_sector(index), index / PER_STRIPE, number,
+			     where, acknowledged, begun,
+			     parent_has(index) ? "the parent's" : "zeros");
 			return false;
 		}
 	}
@@ -252,16 +319,18 @@ struct request {
 	uint32_t first;
 	uint32_t num;
 	uint64_t began;
-	uint32_t acknowledged[PER_BLOCK];
-	uint8_t buf[PER_BLOCK * SECTOR];
+	uint32_t acknowledged[PER_REQUEST];
+	uint8_t buf[PER_REQUEST * SECTOR];
 };
 
 struct writer {
+	const char *directory;
 	unsigned self;
 	struct crash_random random;
 	struct tevent_context *ev;
 	struct vhdx_storage *storage;
 	struct vhdx_shared *shared;
+	TALLOC_CTX *files;	/* of the parent */
 	struct vhdx *image;
 	unsigned num_running;
 };
@@ -271,7 +340,12 @@ static bool is_alive(const struct server_id *id, void *private_data)
 	return kill(id->pid, 0) == 0 || errno != ESRCH;
 }
 
-/* The engine's own writes, of headers, log and BAT */
+/* The engine's own writes, of headers, log, BAT and sector bitmaps */
+static bool is_metadata(size_t length, off_t offset)
+{
+	return offset < METADATA_END || (length == 4096 && offset % 4096 == 0);
+}
+
 static const struct vhdx_storage_ops *posix_ops;
 static uint32_t *writes_to_live;
 
@@ -289,9 +363,10 @@ static void count_down(void)
  */
 static struct crash_random *slow_random;
 
-static void take_time(off_t offset)
+static void take_time(size_t length, off_t offset)
 {
-	if (offset >= METADATA_END && crash_random(slow_random, 200) == 0) {
+	if (!is_metadata(length, offset) &&
+	    crash_random(slow_random, 200) == 0) {
 		usleep(crash_random(slow_random, 300000));
 	}
 }
@@ -299,23 +374,21 @@ static void take_time(off_t offset)
 static ssize_t slow_pread(void *private_data, void *buf, size_t length,
 			  off_t offset)
 {
-	take_time(offset);
+	take_time(length, offset);
 	return posix_ops->pread(private_data, buf, length, offset);
 }
 
 static ssize_t mortal_pwrite(void *private_data, const void *buf,
 			     size_t length, off_t offset)
 {
-	bool is_metadata = offset < METADATA_END;
 	ssize_t ret;
 
-	take_time(offset);
-
-	if (is_metadata) {
+	take_time(length, offset);
+	if (is_metadata(length, offset)) {
 		count_down();
 	}
 	ret = posix_ops->pwrite(private_data, buf, length, offset);
-	if (is_metadata) {
+	if (is_metadata(length, offset)) {
 		count_down();
 	}
 	return ret;
@@ -335,14 +408,42 @@ static void storage_make_mortal(struct writer *writer)
 	storage->ops = &ops;
 }
 
+static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *path,
+			    void *private_data, struct vhdx_storage **storage)
+{
+	const char *directory = private_data;
+	char *full = talloc_asprintf(mem_ctx, "%s/%s", directory, path);
+
+	if (vhdx_storage_posix_open(mem_ctx, full, O_RDONLY, storage) != 0) {
+		return NT_STATUS_OBJECT_NAME_NOT_FOUND;
+	}
+	return NT_STATUS_OK;
+}
+
+static NTSTATUS image_open(TALLOC_CTX *mem_ctx, const char *directory,
+			   struct vhdx_storage *storage,
+			   struct vhdx_shared *shared, uint32_t flags,
+			   struct vhdx **image, char **reason)
+{
+	struct vhdx_parents parents = {
+		.path = "disk.vhdx",
+		.open = parent_open,
+		.private_data = discard_const(directory),
+	};
+
+	return vhdx_open_chain(mem_ctx, storage, shared, flags, &parents,
+			       image, reason);
+}
+
 static bool writer_open(struct writer *writer)
 {
 	uint64_t began = now_nsec();
 	char *reason = NULL;
 	NTSTATUS status;
 
-	status = vhdx_open(writer, writer->storage, writer->shared, 0,
-			   &writer->image, &reason);
+	writer->files = talloc_new(writer);
+	status = image_open(writer->files, writer->directory, writer->storage,
+			    writer->shared, 0, &writer->image, &reason);
 	took(&world->longest[KIND_OPEN], began);
 	world->count[KIND_OPEN] += 1;
 	if (!NT_STATUS_IS_OK(status)) {
@@ -359,6 +460,7 @@ static bool writer_close(struct writer *writer)
 	NTSTATUS status;
 
 	status = vhdx_close(&writer->image);
+	TALLOC_FREE(writer->files);
 	took(&world->longest[KIND_CLOSE], began);
 	world->count[KIND_CLOSE] += 1;
 	if (!NT_STATUS_IS_OK(status)) {
@@ -423,23 +525,24 @@ static void flush_done(struct tevent_req *req)
 
 /*
  * Sectors that follow each other on the disk: inside a window, or from the
- * end of one block to the start of the next.
+ * end of one stripe to the start of the next.
  */
 static void range_choose(struct writer *writer, uint32_t *first,
 			 uint32_t *num)
 {
 	struct crash_random *random = &writer->random;
-	uint32_t block = LOAD(world->next_block);
+	uint32_t unit = form->sector_size / SECTOR;
+	uint32_t stripe = LOAD(world->next_stripe);
 	uint32_t start;
 
 	if (crash_chance(random, 1)) {
 		/* New ones, and everybody at the same ones */
-		__atomic_add_fetch(&world->next_block, 1, __ATOMIC_RELAXED);
-		block += crash_random(random, 4);
+		__atomic_add_fetch(&world->next_stripe, 1, __ATOMIC_RELAXED);
+		stripe += crash_random(random, 4);
 	} else {
-		block = crash_random(random, block + 1);
+		stripe = crash_random(random, stripe + 1);
 	}
-	block = MIN(block, NUM_BLOCKS - 2);
+	stripe = MIN(stripe, form->num_stripes - 2);
 	start = crash_random(random, WINDOW);
 	*num = 1 + crash_random(random, WINDOW - start);
 	if (crash_chance(random, 40)) {
@@ -449,7 +552,21 @@ static void range_choose(struct writer *writer, uint32_t *first,
 			       crash_random(random, WINDOW);
 		}
 	}
-	*first = block * PER_BLOCK + start;
+	/* Of whole sectors of the disk, which the windows are, too */
+	*num += start % unit;
+	start -= start % unit;
+	*num += -*num % unit;
+	*first = stripe * PER_STRIPE + start;
+}
+
+/* The whole of a block, but for the last one of the disk */
+static void range_make_whole(uint32_t *first, uint32_t *num)
+{
+	uint32_t per_block = form->block_size / form->stripe_size *
+			     PER_STRIPE;
+
+	*first -= *first % per_block;
+	*num = per_block;
 }
 
 static void writer_request(struct writer *writer, enum kind kind)
@@ -466,9 +583,8 @@ static void writer_request(struct writer *writer, enum kind kind)
 	request->kind = kind;
 	range_choose(writer, &request->first, &request->num);
 	if (trim) {
-		/* A whole block: others get its place. */
-		request->first -= request->first % PER_BLOCK;
-		request->num = PER_BLOCK;
+		/* Others get its place. */
+		range_make_whole(&request->first, &request->num);
 	}
 	if ((kind == KIND_WRITE || kind == KIND_ZERO) &&
 	    !sectors_own(writer->self, request->first, request->num)) {
@@ -476,7 +592,7 @@ static void writer_request(struct writer *writer, enum kind kind)
 		return;
 	}
 	offset = disk_sector(request->first) * SECTOR;
-	length = trim ? BLOCK_SIZE : (size_t)request->num * SECTOR;
+	length = trim ? form->block_size : (size_t)request->num * SECTOR;
 	for (i = 0; i < request->num; i++) {
 		uint32_t index = request->first + i;
 
@@ -486,7 +602,8 @@ static void writer_request(struct writer *writer, enum kind kind)
 		} else if (kind != KIND_FLUSH) {
 			sector_begin(&world->sectors[index],
 				     kind == KIND_ZERO);
-			sector_fill(index, request->buf + i * SECTOR);
+			sector_fill(index, world->sectors[index].begun,
+				    request->buf + i * SECTOR);
 		}
 	}
 	writer->num_running += 1;
@@ -575,6 +692,7 @@ static void writer_main(const struct options *options, unsigned self,
 	struct db_context *db = database_open(writer, options->directory);
 	uint8_t key[] = { 'M' };
 
+	writer->directory = options->directory;
 	writer->self = self;
 	writer->random.state = seed;
 	writer->ev = tevent_context_init(writer);
@@ -615,9 +733,9 @@ static void control_main(const struct options *options)
 	}
 }
 
-/* The parent */
+/* Who starts and kills them */
 
-struct parent {
+struct supervisor {
 	const struct options *options;
 	struct crash_random random;
 	struct db_context *db;
@@ -626,9 +744,9 @@ struct parent {
 	unsigned num_kills;
 };
 
-static pid_t start(struct parent *parent, int self)
+static pid_t start(struct supervisor *super, int self)
 {
-	uint64_t seed = crash_random(&parent->random, 0);
+	uint64_t seed = crash_random(&super->random, 0);
 	pid_t pid = fork();
 
 	if (pid == -1) {
@@ -636,43 +754,43 @@ static pid_t start(struct parent *parent, int self)
 	}
 	if (pid == 0) {
 		if (self == -1) {
-			control_main(parent->options);
+			control_main(super->options);
 		} else {
-			writer_main(parent->options, self, seed);
+			writer_main(super->options, self, seed);
 		}
 		_exit(0);
 	}
 	return pid;
 }
 
-static void reap(struct parent *parent, unsigned i, bool killed)
+static void reap(struct supervisor *super, unsigned i, bool killed)
 {
 	int status = 0;
 	size_t j;
 
-	waitpid(parent->pids[i], &status, 0);
-	parent->pids[i] = 0;
+	waitpid(super->pids[i], &status, 0);
+	super->pids[i] = 0;
 	if (!killed && status != 0) {
 		fail("a process ended with wait status %d", status);
 	}
 	/* Nothing of it can write any more. */
-	for (j = 0; j < NUM_SECTORS; j++) {
+	for (j = 0; j < num_sectors(); j++) {
 		if (world->sectors[j].owner == i + 1) {
 			STORE(world->sectors[j].owner, 0);
 		}
 	}
 }
 
-static void kill_some(struct parent *parent)
+static void kill_some(struct supervisor *super)
 {
-	unsigned num = parent->options->num_writers;
-	unsigned one = crash_random(&parent->random, num);
-	bool all = crash_chance(&parent->random, 15);
+	unsigned num = super->options->num_writers;
+	unsigned one = crash_random(&super->random, num);
+	bool all = crash_chance(&super->random, 15);
 	unsigned i;
 
-	if (!all && crash_chance(&parent->random, 50)) {
+	if (!all && crash_chance(&super->random, 50)) {
 		STORE(world->writes_to_live[one],
-		      1 + crash_random(&parent->random, 12));
+		      1 + crash_random(&super->random, 12));
 		for (i = 0; i < 300 &&
 		     LOAD(world->writes_to_live[one]) != 0; i++) {
 			usleep(1000);
@@ -680,25 +798,26 @@ static void kill_some(struct parent *parent)
 	}
 	for (i = 0; i < num; i++) {
 		if (all || i == one) {
-			kill(parent->pids[i], SIGKILL);
+			kill(super->pids[i], SIGKILL);
 			STORE(world->writes_to_live[i], 0);
 		}
 	}
 	for (i = 0; i < num; i++) {
 		if (all || i == one) {
-			reap(parent, i, true);
-			parent->num_kills += 1;
+			reap(super, i, true);
+			super->num_kills += 1;
 		}
 	}
 	for (i = 0; i < num; i++) {
 		if (all || i == one) {
-			parent->pids[i] = start(parent, i);
+			super->pids[i] = start(super, i);
 		}
 	}
 }
 
-static void disk_check(const char *path)
+static void disk_check(const char *directory)
 {
+	char *path = talloc_asprintf(NULL, "%s/disk.vhdx", directory);
 	struct vhdx_check_report *report = NULL;
 	struct vhdx_storage *storage = NULL;
 	struct vhdx *image = NULL;
@@ -707,14 +826,14 @@ static void disk_check(const char *path)
 	uint32_t index;
 	size_t i;
 
-	if (vhdx_storage_posix_open(NULL, path, O_RDONLY, &storage) != 0) {
+	if (vhdx_storage_posix_open(path, path, O_RDONLY, &storage) != 0) {
 		fail("%s: %s", path, strerror(errno));
-		return;
+		goto done;
 	}
 	status = vhdx_check(storage, storage, &report);
 	if (!NT_STATUS_IS_OK(status)) {
 		fail("check: %s", nt_errstr(status));
-		return;
+		goto done;
 	}
 	for (i = 0; i < report->num_findings; i++) {
 		const struct vhdx_check_finding *f = &report->findings[i];
@@ -726,95 +845,192 @@ static void disk_check(const char *path)
 	}
 	printf("# %" PRIu64 " blocks in use, %" PRIu64 " bytes leaked\n",
 	       report->num_allocated_blocks, report->leaked_bytes);
-	status = vhdx_open(storage, storage, NULL, VHDX_OPEN_READ_ONLY,
-			   &image, NULL);
+	status = image_open(storage, directory, storage, NULL,
+			    VHDX_OPEN_READ_ONLY, &image, NULL);
 	if (!NT_STATUS_IS_OK(status)) {
 		fail("last open: %s", nt_errstr(status));
-		return;
+		goto done;
 	}
-	for (index = 0; index < NUM_SECTORS; index += WINDOW) {
+	for (index = 0; index < num_sectors(); index += WINDOW) {
 		status = vhdx_read(image, buf, sizeof(buf),
 				   disk_sector(index) * SECTOR);
 		if (!NT_STATUS_IS_OK(status)) {
 			fail("last read: %s", nt_errstr(status));
-			return;
+			goto done;
 		}
 		for (i = 0; i < WINDOW; i++) {
 			if (!sector_check(index + i, buf + i * SECTOR,
 					  world->sectors[index +
 							 i].acknowledged)) {
-				return;
+				goto done;
 			}
 		}
 	}
 	vhdx_close(&image);
-	TALLOC_FREE(storage);
+done:
+	TALLOC_FREE(path);
 }
 
-static bool image_create(const char *path)
+static bool is_ok(NTSTATUS status, const char *what)
 {
-	struct vhdx_create_params params = {
-		.virtual_size = NUM_BLOCKS * BLOCK_SIZE,
-		.block_size = BLOCK_SIZE,
-	};
-	struct vhdx_storage *storage = NULL;
-	NTSTATUS status;
-
-	if (vhdx_storage_posix_open(NULL, path, O_RDWR | O_CREAT | O_TRUNC,
-				    &storage) != 0) {
-		fail("%s: %s", path, strerror(errno));
-		return false;
-	}
-	status = vhdx_create(storage, &params);
-	TALLOC_FREE(storage);
 	if (!NT_STATUS_IS_OK(status)) {
-		fail("create: %s", nt_errstr(status));
-		return false;
+		fail("%s: %s", what, nt_errstr(status));
+	}
+	return NT_STATUS_IS_OK(status);
+}
+
+static bool parent_fill(struct vhdx *image)
+{
+	uint8_t buf[WINDOW * SECTOR];
+	uint32_t first;
+	uint32_t i;
+
+	for (first = 0; first < num_sectors(); first += WINDOW) {
+		bool is_empty = true;
+
+		memset(buf, 0, sizeof(buf));
+		for (i = 0; i < WINDOW; i++) {
+			if (parent_has(first + i)) {
+				sector_fill(first + i, PARENT_NUMBER,
+					    buf + i * SECTOR);
+				is_empty = false;
+			}
+		}
+		if (!is_empty &&
+		    !is_ok(vhdx_write(image, buf, sizeof(buf),
+				      disk_sector(first) * SECTOR),
+			   "write")) {
+			return false;
+		}
 	}
 	return true;
 }
 
-static void run(struct parent *parent)
+/* Blocks of the least size, so that a copy of one is small */
+static bool parent_create(struct vhdx_storage *storage)
 {
-	const struct options *options = parent->options;
-	char *path = talloc_asprintf(NULL, "%s/disk.vhdx",
-				     options->directory);
-	uint64_t end = now_nsec() + options->seconds * UINT64_C(1000000000);
-	uint64_t next_kill = now_nsec() + UINT64_C(1000000000);
+	struct vhdx_create_params params = {
+		.virtual_size = form->num_stripes * form->stripe_size,
+		.block_size = MIB,
+		.logical_sector_size = form->sector_size,
+	};
+	struct vhdx *image = NULL;
+
+	return is_ok(vhdx_create(storage, &params), "create") &&
+	       is_ok(vhdx_open(storage, storage, NULL, 0, &image, NULL),
+		     "open") &&
+	       parent_fill(image) && is_ok(vhdx_close(&image), "close");
+}
+
+static struct vhdx_storage *file_new(TALLOC_CTX *mem_ctx,
+				     const char *directory, const char *name)
+{
+	char *path = talloc_asprintf(mem_ctx, "%s/%s", directory, name);
+	struct vhdx_storage *storage = NULL;
+
+	if (vhdx_storage_posix_open(mem_ctx, path, O_RDWR | O_CREAT | O_TRUNC,
+				    &storage) != 0) {
+		fail("%s: %s", path, strerror(errno));
+	}
+	return storage;
+}
+
+static bool images_create(TALLOC_CTX *mem_ctx, const char *directory)
+{
+	struct vhdx_storage *storage = file_new(mem_ctx, directory,
+						"disk.vhdx");
+	struct vhdx_create_params params = {
+		.virtual_size = form->num_stripes * form->stripe_size,
+		.block_size = form->block_size,
+		.logical_sector_size = form->sector_size,
+	};
+	struct vhdx_storage *below = NULL;
+	struct vhdx *parent = NULL;
+
+	if (form->child) {
+		below = file_new(mem_ctx, directory, "parent.vhdx");
+		if (below == NULL || !parent_create(below) ||
+		    !is_ok(vhdx_open(below, below, NULL, VHDX_OPEN_READ_ONLY,
+				     &parent, NULL), "open")) {
+			return false;
+		}
+		params.parent = parent;
+		params.parent_path = "parent.vhdx";
+	}
+	return storage != NULL &&
+	       is_ok(vhdx_create(storage, &params), "create");
+}
+
+static void files_remove(const char *directory)
+{
+	static const char * const names[] = {
+		"disk.vhdx", "parent.vhdx", "control",
+	};
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		char *path = talloc_asprintf(NULL, "%s/%s", directory,
+					     names[i]);
+
+		unlink(path);
+		TALLOC_FREE(path);
+	}
+}
+
+static void world_begin(void)
+{
+	uint32_t i;
+
+	memset(world, 0, sizeof(*world));
+	for (i = 0; i < num_sectors(); i++) {
+		world->sectors[i].zeros = parent_has(i) ? 0 : 1;
+	}
+}
+
+static void run(struct supervisor *super)
+{
+	const struct options *options = super->options;
+	TALLOC_CTX *frame = talloc_new(NULL);
+	uint64_t next_kill;
+	uint64_t end;
 	unsigned i;
 
 	/* In smbd, too, somebody keeps the database open. */
-	parent->db = database_open(NULL, options->directory);
-	if (parent->db == NULL || !image_create(path)) {
+	super->db = database_open(frame, options->directory);
+	if (super->db == NULL ||
+	    !images_create(frame, options->directory)) {
 		fail("cannot begin: %s", strerror(errno));
 		goto done;
 	}
-	parent->control = start(parent, -1);
+	super->control = start(super, -1);
 	for (i = 0; i < options->num_writers; i++) {
-		parent->pids[i] = start(parent, i);
+		super->pids[i] = start(super, i);
 	}
+	next_kill = now_nsec() + KILL_NSEC;
+	end = now_nsec() + options->seconds * form->percent *
+			   UINT64_C(10000000);
 	while (!LOAD(world->stop)) {
 		uint64_t now = now_nsec();
 
 		if (now >= end) {
 			STORE(world->stop, true);
 		} else if (now >= next_kill) {
-			kill_some(parent);
-			next_kill = now + UINT64_C(1000000000);
+			kill_some(super);
+			next_kill = now + KILL_NSEC;
 		} else {
-			usleep(1000 + crash_random(&parent->random, 10000));
+			usleep(1000 + crash_random(&super->random, 10000));
 		}
 	}
 	for (i = 0; i < options->num_writers; i++) {
-		reap(parent, i, false);
+		reap(super, i, false);
 	}
-	waitpid(parent->control, NULL, 0);
+	waitpid(super->control, NULL, 0);
 	if (world->failure[0] == '\0') {
-		disk_check(path);
+		disk_check(options->directory);
 	}
-	unlink(path);
 done:
-	TALLOC_FREE(path);
+	files_remove(options->directory);
+	TALLOC_FREE(frame);
 }
 
 static uint64_t print_times(void)
@@ -833,6 +1049,33 @@ static uint64_t print_times(void)
 	return longest;
 }
 
+/* The tests of one form */
+static bool form_run(struct supervisor *super, unsigned num_tests)
+{
+	uint64_t longest;
+	bool correct;
+	bool prompt;
+
+	super->num_kills = 0;
+	world_begin();
+	run(super);
+
+	printf("# %s:\n", form->name);
+	longest = print_times();
+	correct = world->failure[0] == '\0';
+	if (!correct) {
+		printf("# %s\n", world->failure);
+	}
+	printf("%sok %u - %u processes read what they wrote to %s while %u "
+	       "of them are killed\n", correct ? "" : "not ", num_tests + 1,
+	       super->options->num_writers, form->name, super->num_kills);
+	/* On top of what the machine needs for a flush, and one in the way */
+	prompt = longest <= HOLD_UP_NSEC + 2 * world->longest_control;
+	printf("%sok %u - nobody waits for a second because of a death\n",
+	       prompt ? "" : "not ", num_tests + 2);
+	return correct && prompt;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -840,15 +1083,17 @@ int main(int argc, char **argv)
 		{ "writers", required_argument, NULL, 'w' },
 		{ "seed", required_argument, NULL, 'r' },
 		{ "directory", required_argument, NULL, 'd' },
+		{ "form", required_argument, NULL, 'f' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct options options = {
-		.seconds = 60, .num_writers = 8, .seed = now_nsec(),
+		.seconds = 80, .num_writers = 8, .seed = now_nsec(),
+		.form = -1,
 	};
-	struct parent parent = { .options = &options };
-	uint64_t longest;
-	bool correct;
-	bool prompt;
+	struct supervisor super = { .options = &options };
+	unsigned num_tests = 0;
+	bool ok = true;
+	size_t i;
 	int opt;
 
 	options.directory = getenv("TMPDIR") != NULL ? getenv("TMPDIR") :
@@ -869,36 +1114,34 @@ int main(int argc, char **argv)
 		case 'd':
 			options.directory = optarg;
 			break;
+		case 'f':
+			options.form = strtol(optarg, NULL, 0);
+			break;
 		default:
 			fprintf(stderr, "usage: test_many_writers "
 				"[--seconds=N] [--writers=N] [--seed=N] "
-				"[--directory=DIR]\n");
+				"[--directory=DIR] [--form=0..%zu]\n",
+				ARRAY_SIZE(forms) - 1);
 			return 2;
 		}
 	}
 	setup_logging("test_many_writers", DEBUG_STDERR);
 	setlinebuf(stdout);
-	printf("1..2\n# seed %" PRIu64 "\n", options.seed);
-	parent.random.state = options.seed;
+	printf("# seed %" PRIu64 "\n", options.seed);
+	super.random.state = options.seed;
 	world = mmap(NULL, sizeof(*world), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (world == MAP_FAILED) {
 		perror("mmap");
 		return 1;
 	}
-	run(&parent);
-
-	longest = print_times();
-	correct = world->failure[0] == '\0';
-	if (!correct) {
-		printf("# %s\n", world->failure);
+	for (i = 0; i < ARRAY_SIZE(forms); i++) {
+		form = &forms[i];
+		if (options.form == -1 || options.form == (long)i) {
+			ok &= form_run(&super, num_tests);
+			num_tests += 2;
+		}
 	}
-	printf("%sok 1 - %u processes read what they wrote while %u of them "
-	       "are killed\n", correct ? "" : "not ", options.num_writers,
-	       parent.num_kills);
-	/* On top of what the machine needs for a flush, and one in the way */
-	prompt = longest <= HOLD_UP_NSEC + 2 * world->longest_control;
-	printf("%sok 2 - nobody waits for a second because of a death\n",
-	       prompt ? "" : "not ");
-	return correct && prompt ? 0 : 1;
+	printf("1..%u\n", num_tests);
+	return ok ? 0 : 1;
 }
