@@ -25,7 +25,9 @@
  *    who changes the size of the disk (vhdx_resize.c).
  *    Where a step needs something to be stable first, the record says that it
  *    was written; whoever comes has it flushed, by itself, and then takes the
- *    next step. So there is nobody to wait for.
+ *    next step. So there is nobody to wait for. These flushes need not be of
+ *    what is written to the disk (VHDX_SYNC_METADATA), but for T4, and but
+ *    in a child.
  * A6 header_copy is a header that a power cut cannot take; only the other one
  *    is written.
  *
@@ -80,6 +82,7 @@ struct alloc_step {
 	struct vhdx_want *wants;
 	enum alloc_result result;
 	bool prefetch;	/* something to flush that nobody waits for */
+	enum vhdx_sync_kind kind;	/* of the flush, whatever it is for */
 };
 
 static uint64_t align_up(uint64_t n)
@@ -710,6 +713,7 @@ static NTSTATUS blocks_step(struct vhdx *image, struct vhdx_state *state,
 	if (left != NULL && batch->need_space &&
 	    vhdx_release_is_near(state)) {
 		step->result = ALLOC_FLUSH;
+		step->kind = VHDX_SYNC_ALL;
 	} else if (left != NULL && batch->need_space) {
 		uint64_t need = left->end - left->offset;
 
@@ -744,7 +748,10 @@ static void space_prefetch(struct vhdx *image, struct vhdx_state *state,
 
 	if (vhdx_release_is_near(state)) {
 		/* That comes first. */
-		step->prefetch = vhdx_release_wants_flush(state);
+		if (vhdx_release_wants_flush(state)) {
+			step->prefetch = true;
+			step->kind = VHDX_SYNC_ALL;
+		}
 		return;
 	}
 	if (left > growth(image, state) / 2 ||
@@ -825,6 +832,7 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	bool log_was_ready = state->log_step == VHDX_LOG_READY;
 	NTSTATUS status;
 
+	step->kind = VHDX_SYNC_METADATA;
 	status = vhdx_step_begin(image, state, changed);
 	if (NT_STATUS_IS_OK(status) && step->wants != NULL) {
 		vhdx_release_clean(image, state, changed);
@@ -842,13 +850,14 @@ static NTSTATUS alloc_step_locked(struct vhdx *image,
 	}
 	if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
 		/* The same flush may as well make room for the blocks. */
-		if (step->wants != NULL &&
-		    state->header_step == VHDX_HEADER_READY &&
-		    !vhdx_release_is_near(state)) {
+		step->result = ALLOC_FLUSH;
+		if (vhdx_release_is_near(state)) {
+			step->kind = VHDX_SYNC_ALL;
+		} else if (step->wants != NULL &&
+			   state->header_step == VHDX_HEADER_READY) {
 			vhdx_space_grow(image, state, image->geometry.block_size,
 				   changed);
 		}
-		step->result = ALLOC_FLUSH;
 		return NT_STATUS_OK;
 	}
 	if (!NT_STATUS_IS_OK(status)) {
@@ -881,7 +890,7 @@ static NTSTATUS alloc_wait(struct vhdx *image, struct vhdx_want *want)
 			break;
 		}
 		if (step.result == ALLOC_FLUSH) {
-			status = vhdx_sync(image);
+			status = vhdx_sync(image, step.kind);
 		}
 	} while (NT_STATUS_IS_OK(status));
 	return status;
@@ -979,12 +988,13 @@ static void prefetch_done(struct tevent_req *subreq)
 }
 
 static void queue_prefetch(struct vhdx_alloc_queue *queue,
-			   struct tevent_context *ev)
+			   struct tevent_context *ev,
+			   enum vhdx_sync_kind kind)
 {
 	if (queue->prefetch != NULL) {
 		return;
 	}
-	queue->prefetch = vhdx_sync_send(queue, ev, queue->image);
+	queue->prefetch = vhdx_sync_send(queue, ev, queue->image, kind);
 	if (queue->prefetch != NULL) {
 		tevent_req_set_callback(queue->prefetch, prefetch_done,
 					queue);
@@ -1021,7 +1031,8 @@ static void queue_flushed(struct tevent_req *subreq)
 	queue_schedule(queue);
 }
 
-static void queue_flush(struct vhdx_alloc_queue *queue)
+static void queue_flush(struct vhdx_alloc_queue *queue,
+			enum vhdx_sync_kind kind)
 {
 	struct tevent_req *subreq = NULL;
 
@@ -1029,7 +1040,7 @@ static void queue_flush(struct vhdx_alloc_queue *queue)
 		queue_schedule(queue);
 		return;
 	}
-	subreq = vhdx_sync_send(queue, queue->waiters->ev, queue->image);
+	subreq = vhdx_sync_send(queue, queue->waiters->ev, queue->image, kind);
 	if (subreq == NULL) {
 		queue_fail(queue, NT_STATUS_NO_MEMORY);
 		return;
@@ -1060,7 +1071,7 @@ static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 		return;
 	}
 	if (step.prefetch) {
-		queue_prefetch(queue, ev);
+		queue_prefetch(queue, ev, step.kind);
 	}
 	for (waiter = queue->waiters; waiter != NULL; waiter = next) {
 		next = waiter->next;
@@ -1069,7 +1080,7 @@ static void queue_run(struct tevent_context *ev, struct tevent_immediate *im,
 		}
 	}
 	if (step.result == ALLOC_FLUSH) {
-		queue_flush(queue);
+		queue_flush(queue, step.kind);
 	} else {
 		queue_schedule(queue);
 	}

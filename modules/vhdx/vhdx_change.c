@@ -146,7 +146,8 @@ NTSTATUS vhdx_change_run(struct vhdx_change *change)
 		status = vhdx_state_locked(change->image, change_locked,
 					   change);
 		if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
-			NTSTATUS flushed = vhdx_sync(change->image);
+			NTSTATUS flushed = vhdx_sync(change->image,
+						     VHDX_SYNC_ALL);
 
 			if (!NT_STATUS_IS_OK(flushed)) {
 				return flushed;
@@ -241,7 +242,7 @@ NTSTATUS vhdx_bat_clear(struct vhdx *image, enum vhdx_bat_entries which)
 	}
 	TALLOC_FREE(change);
 	if (NT_STATUS_IS_OK(status)) {
-		status = vhdx_sync(image);
+		status = vhdx_sync(image, VHDX_SYNC_ALL);
 	}
 	return status;
 }

@@ -140,7 +140,7 @@ static NTSTATUS change_run(struct compact_state *c,
 	do {
 		status = vhdx_state_locked(c->image, change_locked, change);
 		if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
-			NTSTATUS flushed = vhdx_sync(c->image);
+			NTSTATUS flushed = vhdx_sync(c->image, VHDX_SYNC_ALL);
 
 			if (!NT_STATUS_IS_OK(flushed)) {
 				return flushed;
@@ -251,7 +251,7 @@ static NTSTATUS zeros_drop(struct compact_state *c, const uint8_t *bat)
 	status = change_run(c, &change);
 	if (NT_STATUS_IS_OK(status)) {
 		/* Now what they have left are holes. */
-		status = vhdx_sync(image);
+		status = vhdx_sync(image, VHDX_SYNC_ALL);
 	}
 	return status;
 }
@@ -364,7 +364,7 @@ static NTSTATUS blocks_move(struct compact_state *c)
 			break;
 		}
 		i = change.num;
-		status = vhdx_sync(c->image);
+		status = vhdx_sync(c->image, VHDX_SYNC_ALL);
 		if (NT_STATUS_IS_OK(status)) {
 			status = change_run(c, &change);
 		}

@@ -75,6 +75,16 @@ NTSTATUS vhdx_file_flush(struct vhdx_storage *storage)
 	return NT_STATUS_OK;
 }
 
+NTSTATUS vhdx_file_flush_range(struct vhdx_storage *storage, uint64_t offset,
+			       uint64_t length)
+{
+	if (storage->ops->fsync_range(storage->private_data, offset,
+				      length) == -1) {
+		return vhdx_errno_status(errno);
+	}
+	return NT_STATUS_OK;
+}
+
 NTSTATUS vhdx_file_resize(struct vhdx_storage *storage, uint64_t size)
 {
 	if (storage->ops->ftruncate(storage->private_data, size) == -1) {

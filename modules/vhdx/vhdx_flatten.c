@@ -208,7 +208,7 @@ static NTSTATUS parents_copy(struct flatten *f)
 		status = blocks_copy(f);
 	}
 	if (NT_STATUS_IS_OK(status)) {
-		status = vhdx_sync(image);
+		status = vhdx_sync(image, VHDX_SYNC_ALL);
 	}
 	return status;
 }

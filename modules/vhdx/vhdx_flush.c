@@ -7,6 +7,14 @@
  * Every flush, whoever wanted it for what, also says which log entries, which
  * header and which file size are now stable (struct vhdx_mark).
  *
+ * Most flushes are for just these, and all that was written to the disk since
+ * the last one may be a lot. Where the storage can, such a one is only of what
+ * comes before the blocks: headers, log, metadata and BAT. A BAT that a resize
+ * has moved has blocks before it, which then are flushed, too.
+ *
+ * A file system tells an error once, to whoever flushes next. If that was not
+ * the user, the user's next flush fails.
+ *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 
@@ -20,6 +28,7 @@ struct sync_waiter {
 	struct tevent_req *req;
 	struct tevent_context *ev;
 	struct vhdx_sync *sync;
+	enum vhdx_sync_kind kind;
 	bool served;	/* by the flush that is under way */
 };
 
@@ -35,13 +44,35 @@ static void sync_finish(struct vhdx_sync *sync, bool served, NTSTATUS status);
 static void sync_start(struct vhdx_sync *sync);
 static void sync_done(struct tevent_req *subreq);
 
-NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark)
+static uint64_t range_end(const struct vhdx_range *range)
+{
+	return range->offset + range->length;
+}
+
+/*
+ * With *end, for a flush of what is before that: all that log entries up to the
+ * mark have changed. One that moved the BAT was flushed with all before it (R2
+ * in vhdx_resize.c).
+ */
+static NTSTATUS mark_take(struct vhdx *image, struct vhdx_mark *mark,
+			  uint64_t *end)
 {
 	struct vhdx_shape shape;
 	NTSTATUS status;
 
 	status = vhdx_state_peek(image, mark, &shape);
-	if (NT_STATUS_IS_OK(status) && mark->can_clean && !image->read_only) {
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
+	}
+	if (end != NULL) {
+		*end = MAX(range_end(&image->log), range_end(&image->bat));
+		*end = MAX(*end, range_end(&image->metadata));
+		*end = MAX(*end, shape.bat_offset + shape.bat_length);
+		/* Holes are elsewhere. */
+		mark->clean_sequence = 0;
+		return NT_STATUS_OK;
+	}
+	if (mark->can_clean && !image->read_only) {
 		/* So that this flush does for what was trimmed, too */
 		vhdx_catch_up(image);
 		status = vhdx_state_peek(image, mark, &shape);
@@ -50,7 +81,7 @@ NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark)
 }
 
 /* A flush that began earlier can end later: everything only goes forward. */
-void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark)
+static void mark_reached(struct vhdx *image, const struct vhdx_mark *mark)
 {
 	struct vhdx_mark *stable = &image->stable;
 
@@ -120,48 +151,93 @@ static int sync_destructor(struct vhdx_sync *sync)
 	return (sync->subreq != NULL) ? -1 : 0;
 }
 
+static NTSTATUS user_status(const struct vhdx *image, NTSTATUS status)
+{
+	return NT_STATUS_IS_OK(status) ? image->flush_error : status;
+}
+
 static void sync_finish(struct vhdx_sync *sync, bool served, NTSTATUS status)
 {
 	struct sync_waiter *waiter = NULL;
 	struct sync_waiter *next = NULL;
+	NTSTATUS for_user = user_status(sync->image, status);
+	bool has_user = false;
 
 	for (waiter = sync->waiters; waiter != NULL; waiter = next) {
+		bool is_user = waiter->kind == VHDX_SYNC_USER;
+		NTSTATUS result = is_user ? for_user : status;
+
 		next = waiter->next;
 		if (waiter->served != served) {
 			continue;
 		}
+		has_user |= is_user;
 		DLIST_REMOVE(sync->waiters, waiter);
 		waiter->sync = NULL;
 		/* Its callback may do anything, also free other waiters. */
 		tevent_req_defer_callback(waiter->req, waiter->ev);
-		if (NT_STATUS_IS_OK(status)) {
+		if (NT_STATUS_IS_OK(result)) {
 			tevent_req_done(waiter->req);
 		} else {
-			tevent_req_nterror(waiter->req, status);
+			tevent_req_nterror(waiter->req, result);
 		}
 	}
+	if (has_user) {
+		sync->image->flush_error = NT_STATUS_OK;
+	}
+}
+
+/* What the waiters need that the next flush is for */
+static enum vhdx_sync_kind sync_kind(const struct vhdx_sync *sync)
+{
+	enum vhdx_sync_kind kind = VHDX_SYNC_METADATA;
+	const struct sync_waiter *waiter = NULL;
+
+	for (waiter = sync->waiters; waiter != NULL; waiter = waiter->next) {
+		kind = MAX(kind, waiter->kind);
+	}
+	return kind;
+}
+
+/*
+ * In a child, what a flush is for is everywhere: sector bitmaps, and fills (C1
+ * in vhdx_child.c).
+ */
+static bool sync_has_range(const struct vhdx *image, enum vhdx_sync_kind kind)
+{
+	return kind == VHDX_SYNC_METADATA && !image->geometry.has_parent &&
+	       image->storage->ops->fsync_range != NULL;
 }
 
 static void sync_start(struct vhdx_sync *sync)
 {
 	struct vhdx_storage *storage = sync->image->storage;
+	bool has_range = sync_has_range(sync->image, sync_kind(sync));
 	struct sync_waiter *waiter = NULL;
+	struct tevent_context *ev = NULL;
+	uint64_t end = 0;
 	NTSTATUS status;
 
 	if (sync->waiters == NULL) {
 		return;
 	}
+	ev = sync->waiters->ev;
 	for (waiter = sync->waiters; waiter != NULL; waiter = waiter->next) {
 		waiter->served = true;
 	}
-	status = vhdx_mark_take(sync->image, &sync->mark);
+	status = mark_take(sync->image, &sync->mark, has_range ? &end : NULL);
 	if (!NT_STATUS_IS_OK(status)) {
 		sync_finish(sync, true, status);
 		return;
 	}
 	sync->ops = storage->ops;
-	sync->subreq = storage->ops->fsync_send(sync, sync->waiters->ev,
-						storage->private_data);
+	if (has_range) {
+		sync->subreq = storage->ops->fsync_range_send(
+			sync, ev, storage->private_data, 0, end);
+	} else {
+		sync->subreq = storage->ops->fsync_send(
+			sync, ev, storage->private_data);
+	}
 	if (sync->subreq == NULL) {
 		sync_finish(sync, true, NT_STATUS_NO_MEMORY);
 		return;
@@ -186,8 +262,9 @@ static void sync_done(struct tevent_req *subreq)
 	}
 	if (ret == -1) {
 		status = vhdx_errno_status(err);
+		sync->image->flush_error = status;
 	} else {
-		vhdx_mark_reached(sync->image, &sync->mark);
+		mark_reached(sync->image, &sync->mark);
 	}
 	sync_finish(sync, true, status);
 	sync_start(sync);
@@ -195,7 +272,8 @@ static void sync_done(struct tevent_req *subreq)
 
 struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
 				  struct tevent_context *ev,
-				  struct vhdx *image)
+				  struct vhdx *image,
+				  enum vhdx_sync_kind kind)
 {
 	struct tevent_req *req = NULL;
 	struct sync_waiter *waiter = NULL;
@@ -215,6 +293,7 @@ struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
 	waiter->req = req;
 	waiter->ev = ev;
 	waiter->sync = image->sync;
+	waiter->kind = kind;
 	DLIST_ADD_END(image->sync->waiters, waiter);
 	talloc_set_destructor(waiter, sync_waiter_destructor);
 
@@ -229,28 +308,39 @@ NTSTATUS vhdx_sync_recv(struct tevent_req *req)
 	return tevent_req_simple_recv_ntstatus(req);
 }
 
-NTSTATUS vhdx_sync(struct vhdx *image)
+NTSTATUS vhdx_sync(struct vhdx *image, enum vhdx_sync_kind kind)
 {
+	bool has_range = sync_has_range(image, kind);
 	struct vhdx_mark mark;
+	uint64_t end = 0;
 	NTSTATUS status;
 
-	status = vhdx_mark_take(image, &mark);
+	status = mark_take(image, &mark, has_range ? &end : NULL);
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	status = vhdx_file_flush(image->storage);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
+	if (has_range) {
+		status = vhdx_file_flush_range(image->storage, 0, end);
+	} else {
+		status = vhdx_file_flush(image->storage);
 	}
-	vhdx_mark_reached(image, &mark);
-	return NT_STATUS_OK;
+	if (NT_STATUS_IS_OK(status)) {
+		mark_reached(image, &mark);
+	} else {
+		image->flush_error = status;
+	}
+	if (kind == VHDX_SYNC_USER) {
+		status = user_status(image, status);
+		image->flush_error = NT_STATUS_OK;
+	}
+	return status;
 }
 
 struct tevent_req *vhdx_flush_send(TALLOC_CTX *mem_ctx,
 				   struct tevent_context *ev,
 				   struct vhdx *image)
 {
-	return vhdx_sync_send(mem_ctx, ev, image);
+	return vhdx_sync_send(mem_ctx, ev, image, VHDX_SYNC_USER);
 }
 
 NTSTATUS vhdx_flush_recv(struct tevent_req *req)
@@ -260,5 +350,5 @@ NTSTATUS vhdx_flush_recv(struct tevent_req *req)
 
 NTSTATUS vhdx_flush(struct vhdx *image)
 {
-	return vhdx_sync(image);
+	return vhdx_sync(image, VHDX_SYNC_USER);
 }

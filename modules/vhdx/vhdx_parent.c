@@ -428,7 +428,7 @@ NTSTATUS vhdx_locator_relink(struct vhdx *image, const struct GUID *linkage,
 	if (NT_STATUS_IS_OK(status)) {
 		image->locator.offset = place.offset;
 		image->locator.length = place.length;
-		status = vhdx_sync(image);
+		status = vhdx_sync(image, VHDX_SYNC_ALL);
 	}
 done:
 	TALLOC_FREE(change);

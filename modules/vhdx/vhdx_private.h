@@ -144,6 +144,7 @@ struct vhdx {
 	uint64_t last_want;
 
 	struct vhdx_mark stable;	/* by the last flush of ours */
+	NTSTATUS flush_error;		/* that the user does not know of */
 	uint64_t stream_next;		/* behind the last block allocated */
 	uint64_t stream_length;		/* so many, one after the other */
 	struct vhdx_sync *sync;
@@ -159,6 +160,9 @@ NTSTATUS vhdx_file_read(struct vhdx_storage *storage, void *buf,
 NTSTATUS vhdx_file_write(struct vhdx_storage *storage, const void *buf,
 			 size_t length, uint64_t offset);
 NTSTATUS vhdx_file_flush(struct vhdx_storage *storage);
+/* For a storage that has fsync_range */
+NTSTATUS vhdx_file_flush_range(struct vhdx_storage *storage, uint64_t offset,
+			       uint64_t length);
 NTSTATUS vhdx_file_resize(struct vhdx_storage *storage, uint64_t size);
 NTSTATUS vhdx_file_size(struct vhdx_storage *storage, uint64_t *size);
 /* Give space back; NT_STATUS_NOT_SUPPORTED where there are no holes. */
@@ -526,16 +530,21 @@ static inline NTSTATUS vhdx_state_refresh(struct vhdx *image)
 
 /* vhdx_flush.c: one flush for all who wait for one */
 
-NTSTATUS vhdx_mark_take(struct vhdx *image, struct vhdx_mark *mark);
-void vhdx_mark_reached(struct vhdx *image, const struct vhdx_mark *mark);
 /* Put what our last flush made stable into the state; under the lock. */
 void vhdx_mark_apply(struct vhdx *image, struct vhdx_state *state,
 		     bool *changed);
+/* Each is as good as those before it. */
+enum vhdx_sync_kind {
+	VHDX_SYNC_METADATA,	/* log, BAT, headers and the size of the file */
+	VHDX_SYNC_ALL,
+	VHDX_SYNC_USER,		/* told of errors that were before, too */
+};
 struct tevent_req *vhdx_sync_send(TALLOC_CTX *mem_ctx,
 				  struct tevent_context *ev,
-				  struct vhdx *image);
+				  struct vhdx *image,
+				  enum vhdx_sync_kind kind);
 NTSTATUS vhdx_sync_recv(struct tevent_req *req);
-NTSTATUS vhdx_sync(struct vhdx *image);
+NTSTATUS vhdx_sync(struct vhdx *image, enum vhdx_sync_kind kind);
 
 /* vhdx_alloc.c */
 

@@ -710,7 +710,7 @@ NTSTATUS vhdx_release(struct vhdx *image, uint64_t offset, uint64_t length)
 						    &step);
 
 		if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
-			status = vhdx_sync(image);
+			status = vhdx_sync(image, VHDX_SYNC_METADATA);
 		}
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;

@@ -681,7 +681,7 @@ static NTSTATUS steps_run(struct vhdx *image, vhdx_state_fn fn,
 	do {
 		status = vhdx_state_locked(image, fn, step);
 		if (NT_STATUS_EQUAL(status, NT_STATUS_RETRY)) {
-			NTSTATUS flushed = vhdx_sync(image);
+			NTSTATUS flushed = vhdx_sync(image, VHDX_SYNC_ALL);
 
 			if (!NT_STATUS_IS_OK(flushed)) {
 				return flushed;

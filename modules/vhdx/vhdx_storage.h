@@ -28,6 +28,11 @@ struct vhdx_storage_ops {
 	ssize_t (*pwrite)(void *private_data, const void *buf, size_t length,
 			  off_t offset);
 	int (*fsync)(void *private_data);
+	/*
+	 * As fsync, but of what was written only what is in a range has to be
+	 * stable, with the size of the file. NULL where fsync is all there is.
+	 */
+	int (*fsync_range)(void *private_data, off_t offset, off_t length);
 	int (*ftruncate)(void *private_data, off_t length);
 	/* Bytes in the file, -1 on error. */
 	off_t (*size)(void *private_data);
@@ -56,6 +61,11 @@ struct vhdx_storage_ops {
 	struct tevent_req *(*fsync_send)(TALLOC_CTX *mem_ctx,
 					 struct tevent_context *ev,
 					 void *private_data);
+	/* NULL with fsync_range; fsync_recv is for this one, too. */
+	struct tevent_req *(*fsync_range_send)(TALLOC_CTX *mem_ctx,
+					       struct tevent_context *ev,
+					       void *private_data,
+					       off_t offset, off_t length);
 	int (*fsync_recv)(struct tevent_req *req, int *err);
 };
 

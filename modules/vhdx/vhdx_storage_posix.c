@@ -8,6 +8,7 @@
 #include "system/filesys.h"
 #include "system/wait.h"
 #include "system/time.h"
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include "lib/util/time.h"
@@ -60,6 +61,45 @@ static int posix_fsync(void *private_data)
 	struct posix_storage *posix = private_data;
 
 	return fsync(posix->fd);
+}
+
+/*
+ * msync() is the fsync() that takes a range, and in Linux it is fdatasync() of
+ * that: with the size of the file, and after it the cache of the disk.
+ */
+#ifdef __linux__
+static int fsync_range(int fd, off_t offset, off_t length)
+{
+	off_t page = sysconf(_SC_PAGESIZE);
+	void *map = NULL;
+	int ret;
+	int err;
+
+	length += offset % page;
+	offset -= offset % page;
+	map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
+	if (map == MAP_FAILED) {
+		/* No such files here, or no room for it */
+		return fsync(fd);
+	}
+	ret = msync(map, length, MS_SYNC);
+	err = errno;
+	munmap(map, length);
+	errno = err;
+	return ret;
+}
+#else
+static int fsync_range(int fd, off_t offset, off_t length)
+{
+	return fsync(fd);
+}
+#endif
+
+static int posix_fsync_range(void *private_data, off_t offset, off_t length)
+{
+	struct posix_storage *posix = private_data;
+
+	return fsync_range(posix->fd, offset, length);
 }
 
 static int posix_ftruncate(void *private_data, off_t length)
@@ -129,6 +169,11 @@ static void job_fsync(struct posix_job *job)
 	job->ret = fsync(job->fd);
 }
 
+static void job_fsync_range(struct posix_job *job)
+{
+	job->ret = fsync_range(job->fd, job->offset, job->length);
+}
+
 static uint64_t now_nsec(void)
 {
 	struct timespec ts;
@@ -156,7 +201,8 @@ static bool job_quick(struct posix_storage *posix, struct posix_job *job)
 	bool done = true;
 	uint64_t began;
 
-	if (job->run == job_fsync || job->length > QUICK_LENGTH) {
+	if (job->run == job_fsync || job->run == job_fsync_range ||
+	    job->length > QUICK_LENGTH) {
 		return false;
 	}
 	if (posix->slow_calls > 0) {
@@ -307,6 +353,20 @@ static struct tevent_req *posix_fsync_send(TALLOC_CTX *mem_ctx,
 	return job_send(mem_ctx, ev, private_data, &job);
 }
 
+static struct tevent_req *posix_fsync_range_send(TALLOC_CTX *mem_ctx,
+						 struct tevent_context *ev,
+						 void *private_data,
+						 off_t offset, off_t length)
+{
+	struct posix_job job = {
+		.run = job_fsync_range,
+		.offset = offset,
+		.length = length,
+	};
+
+	return job_send(mem_ctx, ev, private_data, &job);
+}
+
 static int posix_fsync_recv(struct tevent_req *req, int *err)
 {
 	return job_recv(req, err);
@@ -316,6 +376,7 @@ static const struct vhdx_storage_ops posix_ops = {
 	.pread = posix_pread,
 	.pwrite = posix_pwrite,
 	.fsync = posix_fsync,
+	.fsync_range = posix_fsync_range,
 	.ftruncate = posix_ftruncate,
 	.size = posix_size,
 	.punch_hole = posix_punch_hole,
@@ -325,6 +386,7 @@ static const struct vhdx_storage_ops posix_ops = {
 	.pwrite_send = posix_pwrite_send,
 	.pwrite_recv = job_recv,
 	.fsync_send = posix_fsync_send,
+	.fsync_range_send = posix_fsync_range_send,
 	.fsync_recv = posix_fsync_recv,
 };
 

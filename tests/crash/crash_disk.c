@@ -2,7 +2,7 @@
  * vfs_rsvd: a file on a disk that remembers how it came to be
  *
  * The model of the disk: a flush makes stable what was completed before it
- * began. What was written since is, after a power cut, there or not, each
+ * began, or as much of that as is in a range. What was written since is, after a power cut, there or not, each
  * 512 bytes for themselves; where something was written twice, either version
  * may be there. Changes of the file's size are journalled by file systems, so
  * they happen in order or not at all, but in no order with the writes; what
@@ -55,7 +55,8 @@ enum event_type {
 struct event {
 	enum event_type type;
 	struct change *change;
-	uint64_t flush_began;	/* EVENT_FLUSHED */
+	uint64_t flush_began;	/* EVENT_FLUSHED ... */
+	uint64_t flush_end;	/* ... of what is before that in the file */
 };
 
 struct crash_disk {
@@ -130,8 +131,8 @@ void crash_disk_print(const struct crash_disk *disk, FILE *out)
 			fprintf(out, "flush");
 			break;
 		case EVENT_FLUSHED:
-			fprintf(out, "flushed as of %" PRIu64,
-				event->flush_began);
+			fprintf(out, "flushed as of %" PRIu64 " up to %"
+				PRIu64, event->flush_began, event->flush_end);
 			break;
 		}
 		fprintf(out, "\n");
@@ -207,9 +208,10 @@ static uint64_t flush_begins(struct crash_disk *disk)
 	return disk->num_events;
 }
 
-static void flushed(struct crash_disk *disk, uint64_t began)
+static void flushed(struct crash_disk *disk, uint64_t began, uint64_t end)
 {
 	uint64_t covers = began;
+	struct event *event = NULL;
 
 	if (disk->flush == CRASH_FLUSH_NEVER ||
 	    (disk->flush == CRASH_FLUSH_ASKED && disk->user_flushes == 0)) {
@@ -219,7 +221,9 @@ static void flushed(struct crash_disk *disk, uint64_t began)
 		covers = disk->last_flush;
 		disk->last_flush = began;
 	}
-	event_add(disk, EVENT_FLUSHED)->flush_began = covers;
+	event = event_add(disk, EVENT_FLUSHED);
+	event->flush_began = covers;
+	event->flush_end = end;
 }
 
 /* The storage */
@@ -236,6 +240,7 @@ struct job {
 	uint64_t offset;
 	bool begun;
 	struct change *change;	/* JOB_WRITE, begun */
+	uint64_t flush_end;	/* JOB_FLUSH: of what is before that */
 	uint64_t began;		/* JOB_FLUSH, begun */
 	ssize_t ret;
 };
@@ -332,18 +337,24 @@ static ssize_t port_pwrite(void *private_data, const void *buf,
 	return change.length;
 }
 
-static int port_fsync(void *private_data)
+static int port_fsync_range(void *private_data, off_t offset, off_t length)
 {
 	struct crash_port *port = private_data;
 	bool last = is_last_call(port);
 
 	if (!last || crash_chance(port->random, 50)) {
-		flushed(port->disk, flush_begins(port->disk));
+		flushed(port->disk, flush_begins(port->disk),
+			offset + length);
 	}
 	if (last) {
 		die(port);
 	}
 	return 0;
+}
+
+static int port_fsync(void *private_data)
+{
+	return port_fsync_range(private_data, 0, INT64_MAX);
 }
 
 static int port_change(struct crash_port *port, const struct change *change)
@@ -464,7 +475,17 @@ static struct tevent_req *port_fsync_send(TALLOC_CTX *mem_ctx,
 					  struct tevent_context *ev,
 					  void *private_data)
 {
-	struct job job = { .type = JOB_FLUSH };
+	struct job job = { .type = JOB_FLUSH, .flush_end = INT64_MAX };
+
+	return job_send(mem_ctx, private_data, &job);
+}
+
+static struct tevent_req *port_fsync_range_send(TALLOC_CTX *mem_ctx,
+						struct tevent_context *ev,
+						void *private_data,
+						off_t offset, off_t length)
+{
+	struct job job = { .type = JOB_FLUSH, .flush_end = offset + length };
 
 	return job_send(mem_ctx, private_data, &job);
 }
@@ -499,13 +520,33 @@ static const struct vhdx_storage_ops port_ops = {
 	.fsync_recv = port_fsync_recv,
 };
 
+/* Not every storage has these. */
+static const struct vhdx_storage_ops port_range_ops = {
+	.pread = port_pread,
+	.pwrite = port_pwrite,
+	.fsync = port_fsync,
+	.fsync_range = port_fsync_range,
+	.ftruncate = port_ftruncate,
+	.size = port_size,
+	.punch_hole = port_punch_hole,
+	.seek = port_seek,
+	.pread_send = port_pread_send,
+	.pread_recv = port_job_recv,
+	.pwrite_send = port_pwrite_send,
+	.pwrite_recv = port_job_recv,
+	.fsync_send = port_fsync_send,
+	.fsync_range_send = port_fsync_range_send,
+	.fsync_recv = port_fsync_recv,
+};
+
 struct crash_port *crash_port_new(TALLOC_CTX *mem_ctx,
 				  struct crash_disk *disk,
 				  struct crash_random *random)
 {
 	struct crash_port *port = talloc_zero(mem_ctx, struct crash_port);
 
-	port->storage.ops = &port_ops;
+	port->storage.ops = crash_chance(random, 50) ? &port_ops :
+							&port_range_ops;
 	port->storage.private_data = port;
 	port->disk = disk;
 	port->random = random;
@@ -550,7 +591,7 @@ static void job_end(struct job *job)
 		completed(port->disk, job->change);
 		break;
 	case JOB_FLUSH:
-		flushed(port->disk, job->began);
+		flushed(port->disk, job->began, job->flush_end);
 		break;
 	}
 	DLIST_REMOVE(port->jobs, job);
@@ -664,11 +705,55 @@ static void make_stable(struct crash_file *file, const struct change *change)
 	write_at(file, change, 0, change->length);
 }
 
+/* A smaller file has lost what was written behind its end. */
+static size_t pending_behind_lost(struct change **pending, size_t num,
+				  uint64_t size)
+{
+	size_t kept = 0;
+	size_t i;
+
+	for (i = 0; i < num; i++) {
+		if (pending[i]->offset < size) {
+			pending[kept] = pending[i];
+			kept += 1;
+		}
+	}
+	return kept;
+}
+
+/* Of what is before *end*; the size is stable whatever has changed it. */
+static void cutter_flush(struct crash_cutter *cutter, uint64_t began,
+			 uint64_t end)
+{
+	size_t num = 0;
+	size_t i;
+
+	for (i = 0; i < cutter->num_pending; i++) {
+		struct change *change = cutter->pending[i];
+		uint64_t change_end = change->offset + change->length;
+		bool is_covered = change->completed <= began;
+
+		if (is_covered && (change->is_size || change->offset < end)) {
+			make_stable(cutter->stable, change);
+			if (change->is_size) {
+				num = pending_behind_lost(cutter->pending, num,
+							  change->length);
+			}
+			continue;
+		}
+		if (is_covered && change->extends &&
+		    change_end > crash_file_size(cutter->stable)) {
+			crash_file_resize(cutter->stable, change_end);
+		}
+		cutter->pending[num] = change;
+		num += 1;
+	}
+	cutter->num_pending = num;
+}
+
 bool crash_cutter_next(struct crash_cutter *cutter)
 {
 	const struct event *event = NULL;
-	size_t num = 0;
-	size_t i;
 
 	if (cutter->time == cutter->disk->num_events) {
 		return false;
@@ -684,17 +769,7 @@ bool crash_cutter_next(struct crash_cutter *cutter)
 	case EVENT_FLUSH_BEGINS:
 		break;
 	case EVENT_FLUSHED:
-		for (i = 0; i < cutter->num_pending; i++) {
-			struct change *change = cutter->pending[i];
-
-			if (change->completed <= event->flush_began) {
-				make_stable(cutter->stable, change);
-			} else {
-				cutter->pending[num] = change;
-				num += 1;
-			}
-		}
-		cutter->num_pending = num;
+		cutter_flush(cutter, event->flush_began, event->flush_end);
 		break;
 	}
 	return true;

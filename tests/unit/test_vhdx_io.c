@@ -291,6 +291,34 @@ static void new_block_costs_no_flush_while_space_is_reserved(void **state)
 	assert_int_equal(vhdx_memory_num_flushes(m), flushes);
 }
 
+static void room_for_new_blocks_needs_no_flush_of_other_blocks(void **state)
+{
+	struct vhdx_memory *m = disk(state, 64 * 1024 * MIB, MIB, false);
+	struct vhdx *image = open_disk(m, 0);
+	struct vhdx_memory *cut = NULL;
+	struct vhdx_check_report *report = NULL;
+	uint8_t buf[512] = { 1 };
+	uint64_t flushes;
+	uint32_t seed = 1;
+	uint64_t i;
+
+	assert_ok(vhdx_write(image, buf, sizeof(buf), 0));
+	flushes = vhdx_memory_num_flushes(m);
+	/* More than the log has room for, and than the file grows by */
+	for (i = 1; i < 5000; i++) {
+		assert_ok(vhdx_write(image, buf, sizeof(buf), i * MIB));
+	}
+	assert_true(vhdx_memory_num_flushes(m) > flushes);
+
+	cut = vhdx_memory_cut(m, m, 0, &seed);
+	image = open_disk(cut, 0);
+	assert_ok(vhdx_read(image, buf, sizeof(buf), 0));
+	assert_int_equal(buf[0], 0);
+	assert_ok(vhdx_close(&image));
+	assert_ok(vhdx_check(cut, vhdx_memory_storage(cut), &report));
+	assert_int_equal(report->num_findings, 0);
+}
+
 static void blocks_of_one_write_share_a_log_entry(void **state)
 {
 	struct vhdx_memory *m = disk(state, 1024 * MIB, MIB, false);
@@ -699,6 +727,57 @@ static void a_flush_under_way_outlives_the_image(void **state)
 	assert_null(slow_flush_req);
 }
 
+static const struct vhdx_storage_ops *good_ops;
+
+static int bad_fsync_range(void *private_data, off_t offset, off_t length)
+{
+	errno = EIO;
+	return -1;
+}
+
+static int bad_fsync_recv(struct tevent_req *req, int *err)
+{
+	good_ops->fsync_recv(req, err);
+	*err = EIO;
+	return -1;
+}
+
+/* fsync(2) tells an error to whoever asks first, and then no more. */
+static void the_user_is_told_of_errors_of_other_flushes(void **state)
+{
+	struct vhdx_memory *m = disk(state, 64 * MIB, MIB, false);
+	struct vhdx_storage *storage = vhdx_memory_storage(m);
+	struct vhdx_storage_ops ops = *storage->ops;
+	struct tevent_context *ev = tevent_context_init(*state);
+	struct vhdx *image = open_disk(m, 0);
+	uint8_t buf[512] = { 1 };
+	struct tevent_req *req = NULL;
+	NTSTATUS error = vhdx_errno_status(EIO);
+
+	good_ops = storage->ops;
+	ops.fsync_range = bad_fsync_range;
+	ops.fsync_recv = bad_fsync_recv;
+
+	storage->ops = &ops;
+	assert_status(vhdx_write(image, buf, sizeof(buf), 0), error);
+	storage->ops = good_ops;
+	assert_status(vhdx_flush(image), error);
+	assert_ok(vhdx_flush(image));
+
+	storage->ops = &ops;
+	req = vhdx_write_send(m, ev, image, buf, sizeof(buf), 0);
+	assert_true(tevent_req_poll(req, ev));
+	assert_status(vhdx_write_recv(req), error);
+	storage->ops = good_ops;
+	req = vhdx_flush_send(m, ev, image);
+	assert_true(tevent_req_poll(req, ev));
+	assert_status(vhdx_flush_recv(req), error);
+	req = vhdx_flush_send(m, ev, image);
+	assert_true(tevent_req_poll(req, ev));
+	assert_ok(vhdx_flush_recv(req));
+	assert_ok(vhdx_close(&image));
+}
+
 static int setup(void **state)
 {
 	*state = talloc_new(NULL);
@@ -727,6 +806,8 @@ int main(void)
 		cmocka_unit_test(writing_a_mapped_block_changes_nothing_else),
 		cmocka_unit_test(
 			new_block_costs_no_flush_while_space_is_reserved),
+		cmocka_unit_test(
+			room_for_new_blocks_needs_no_flush_of_other_blocks),
 		cmocka_unit_test(blocks_of_one_write_share_a_log_entry),
 		cmocka_unit_test(
 			last_close_empties_the_log_and_gives_space_back),
@@ -741,6 +822,7 @@ int main(void)
 		cmocka_unit_test(write_that_is_given_up_hurts_no_other),
 		cmocka_unit_test(requests_that_wait_are_told_of_the_close),
 		cmocka_unit_test(a_flush_under_way_outlives_the_image),
+		cmocka_unit_test(the_user_is_told_of_errors_of_other_flushes),
 		cmocka_unit_test(asynchronous_read_crosses_blocks_and_holes),
 		cmocka_unit_test(
 			asynchronous_errors_are_those_of_the_blocking_calls),

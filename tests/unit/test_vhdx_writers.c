@@ -537,6 +537,17 @@ static int deadly_fsync(void *private_data)
 	return ret;
 }
 
+static int deadly_fsync_range(void *private_data, off_t offset, off_t length)
+{
+	struct deadly *d = private_data;
+	int ret;
+
+	deadly_change(d, false);
+	ret = d->real->ops->fsync_range(d->real->private_data, offset, length);
+	deadly_change(d, true);
+	return ret;
+}
+
 static int deadly_ftruncate(void *private_data, off_t length)
 {
 	struct deadly *d = private_data;
@@ -574,6 +585,7 @@ static void deadly_run(const struct test *test, uint64_t num_changes,
 	d->ops.pread = deadly_pread;
 	d->ops.pwrite = deadly_pwrite;
 	d->ops.fsync = deadly_fsync;
+	d->ops.fsync_range = deadly_fsync_range;
 	d->ops.ftruncate = deadly_ftruncate;
 	d->ops.size = deadly_size;
 	d->storage.ops = &d->ops;

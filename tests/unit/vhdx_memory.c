@@ -259,21 +259,27 @@ static int change_add(struct vhdx_memory *m, const struct change *template,
 	return 0;
 }
 
-/* Changes up to a number are stable. */
-static void changes_flush(struct vhdx_memory *m, uint64_t number)
+/* Changes up to a number are stable, those before a place in the file. */
+static void changes_flush(struct vhdx_memory *m, uint64_t number, uint64_t end)
 {
+	struct change **link = &m->pending;
+
 	if (m->watch != NULL) {
 		m->watch(m->watch_data);
 	}
-	while (m->pending != NULL && m->pending->number <= number) {
-		struct change *change = m->pending;
+	while (*link != NULL && (*link)->number <= number) {
+		struct change *change = *link;
 
-		change_apply(&m->stable, change);
-		m->pending = change->next;
-		if (m->pending == NULL) {
-			m->pending_end = &m->pending;
+		if (!change->is_size && change->offset >= end) {
+			link = &change->next;
+			continue;
 		}
+		change_apply(&m->stable, change);
+		*link = change->next;
 		TALLOC_FREE(change);
+	}
+	if (*link == NULL) {
+		m->pending_end = link;
 	}
 	m->num_flushes += 1;
 }
@@ -349,7 +355,15 @@ static int memory_fsync(void *private_data)
 {
 	struct vhdx_memory *m = private_data;
 
-	changes_flush(m, m->num_changes);
+	changes_flush(m, m->num_changes, UINT64_MAX);
+	return 0;
+}
+
+static int memory_fsync_range(void *private_data, off_t offset, off_t length)
+{
+	struct vhdx_memory *m = private_data;
+
+	changes_flush(m, m->num_changes, offset + length);
 	return 0;
 }
 
@@ -400,6 +414,7 @@ struct memory_job {
 	ssize_t ret;
 	int err;
 	uint64_t number;
+	uint64_t end;
 };
 
 static struct tevent_req *memory_pread_send(TALLOC_CTX *mem_ctx,
@@ -441,9 +456,10 @@ static ssize_t memory_job_recv(struct tevent_req *req, int *err)
 }
 
 /* What is written between _send and _recv need not be in the flush. */
-static struct tevent_req *memory_fsync_send(TALLOC_CTX *mem_ctx,
-					    struct tevent_context *ev,
-					    void *private_data)
+static struct tevent_req *memory_fsync_range_send(TALLOC_CTX *mem_ctx,
+						  struct tevent_context *ev,
+						  void *private_data,
+						  off_t offset, off_t length)
 {
 	struct memory_job *job = NULL;
 	struct tevent_req *req = tevent_req_create(mem_ctx, &job,
@@ -451,15 +467,24 @@ static struct tevent_req *memory_fsync_send(TALLOC_CTX *mem_ctx,
 
 	job->m = private_data;
 	job->number = job->m->num_changes;
+	job->end = offset + length;
 	tevent_req_done(req);
 	return tevent_req_post(req, ev);
+}
+
+static struct tevent_req *memory_fsync_send(TALLOC_CTX *mem_ctx,
+					    struct tevent_context *ev,
+					    void *private_data)
+{
+	return memory_fsync_range_send(mem_ctx, ev, private_data, 0,
+				       INT64_MAX);
 }
 
 static int memory_fsync_recv(struct tevent_req *req, int *err)
 {
 	struct memory_job *job = tevent_req_data(req, struct memory_job);
 
-	changes_flush(job->m, job->number);
+	changes_flush(job->m, job->number, job->end);
 	return 0;
 }
 
@@ -467,6 +492,7 @@ static const struct vhdx_storage_ops memory_ops = {
 	.pread = memory_pread,
 	.pwrite = memory_pwrite,
 	.fsync = memory_fsync,
+	.fsync_range = memory_fsync_range,
 	.ftruncate = memory_ftruncate,
 	.size = memory_size,
 	.punch_hole = memory_punch_hole,
@@ -476,6 +502,7 @@ static const struct vhdx_storage_ops memory_ops = {
 	.pwrite_send = memory_pwrite_send,
 	.pwrite_recv = memory_job_recv,
 	.fsync_send = memory_fsync_send,
+	.fsync_range_send = memory_fsync_range_send,
 	.fsync_recv = memory_fsync_recv,
 };
 
