@@ -472,11 +472,40 @@ static bool io_piece_send(struct io_piece *piece)
 	return true;
 }
 
-static void io_piece_start(struct io_state *io,
-			   const struct vhdx_source *source,
+/*
+ * As much of a run as the storage does at once, which needs no request of its
+ * own. 0: nothing, or what a request has to find out more about.
+ */
+static uint64_t io_quick(const struct io_state *io,
+			 const struct vhdx_source *source)
+{
+	const struct vhdx_storage *storage = source->storage;
+	ssize_t n = -1;
+
+	if (io->is_write && storage->ops->pwrite_quick != NULL) {
+		n = storage->ops->pwrite_quick(storage->private_data, io->buf,
+					       source->length,
+					       source->file_offset);
+	} else if (!io->is_write && storage->ops->pread_quick != NULL) {
+		n = storage->ops->pread_quick(storage->private_data, io->buf,
+					      source->length,
+					      source->file_offset);
+	}
+	return MAX(n, 0);
+}
+
+/* The run is cut to what is done or under way after this. */
+static void io_piece_start(struct io_state *io, struct vhdx_source *source,
 			   struct vhdx_epoch *epoch)
 {
 	struct io_piece *piece = NULL;
+	uint64_t done = io_quick(io, source);
+
+	if (done > 0) {
+		vhdx_io_end(epoch);
+		source->length = done;
+		return;
+	}
 
 	piece = talloc(io, struct io_piece);
 	if (piece == NULL) {
@@ -683,7 +712,7 @@ static void io_start(struct io_state *io)
 			break;
 		}
 		if (source.storage != NULL) {
-			/* Under way */
+			/* Under way, or done */
 		} else if (fill) {
 			io_fill(io, source.length);
 		} else if (io->is_write) {

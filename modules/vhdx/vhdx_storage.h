@@ -48,6 +48,16 @@ struct vhdx_storage_ops {
 	 */
 	off_t (*seek)(void *private_data, off_t offset, int whence);
 
+	/*
+	 * Before a _send, whether it is worth one: what takes no time to speak
+	 * of is done, as by pread and pwrite. -1 with EAGAIN: it may take some.
+	 * NULL where nobody can tell.
+	 */
+	ssize_t (*pread_quick)(void *private_data, void *buf, size_t length,
+			       off_t offset);
+	ssize_t (*pwrite_quick)(void *private_data, const void *buf,
+				size_t length, off_t offset);
+
 	struct tevent_req *(*pread_send)(TALLOC_CTX *mem_ctx,
 					 struct tevent_context *ev,
 					 void *private_data, void *buf,

@@ -23,7 +23,7 @@
  * from or to the page cache. So such calls are made at once, until one takes
  * long: then threads make the next ones, so that they can wait side by side.
  * A few, which cost about as much as the one that was slow, and twice as many
- * each time that it is no better after them.
+ * each time that it is no better after them. The call itself counts.
  */
 #define QUICK_LENGTH (128 * 1024)
 #define QUICK_NSEC 200000
@@ -195,18 +195,19 @@ static ssize_t pread_quick(const struct posix_job *job)
 #endif
 }
 
+static bool job_may_be_quick(const struct posix_job *job)
+{
+	return (job->run == job_pread || job->run == job_pwrite) &&
+	       job->length <= QUICK_LENGTH;
+}
+
 /* Make the call if that is no waste of the caller's time. */
 static bool job_quick(struct posix_storage *posix, struct posix_job *job)
 {
 	bool done = true;
 	uint64_t began;
 
-	if (job->run == job_fsync || job->run == job_fsync_range ||
-	    job->length > QUICK_LENGTH) {
-		return false;
-	}
-	if (posix->slow_calls > 0) {
-		posix->slow_calls -= 1;
+	if (!job_may_be_quick(job) || posix->slow_calls > 0) {
 		return false;
 	}
 	began = now_nsec();
@@ -283,6 +284,9 @@ static struct tevent_req *job_send(TALLOC_CTX *mem_ctx,
 		tevent_req_done(req);
 		return tevent_req_post(req, ev);
 	}
+	if (job_may_be_quick(job) && posix->slow_calls > 0) {
+		posix->slow_calls -= 1;
+	}
 	subreq = pthreadpool_tevent_job_send(job, ev, posix->pool, job_run,
 					     job);
 	if (tevent_req_nomem(subreq, req)) {
@@ -311,6 +315,43 @@ static ssize_t job_recv(struct tevent_req *req, int *err)
 	}
 	tevent_req_received(req);
 	return ret;
+}
+
+static ssize_t quick(struct posix_storage *posix, struct posix_job *job)
+{
+	job->fd = posix->fd;
+	if (!job_quick(posix, job)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	errno = job->err;
+	return job->ret;
+}
+
+static ssize_t posix_pread_quick(void *private_data, void *buf,
+				 size_t length, off_t offset)
+{
+	struct posix_job job = {
+		.run = job_pread,
+		.buf = buf,
+		.length = length,
+		.offset = offset,
+	};
+
+	return quick(private_data, &job);
+}
+
+static ssize_t posix_pwrite_quick(void *private_data, const void *buf,
+				  size_t length, off_t offset)
+{
+	struct posix_job job = {
+		.run = job_pwrite,
+		.buf = discard_const(buf),
+		.length = length,
+		.offset = offset,
+	};
+
+	return quick(private_data, &job);
 }
 
 static struct tevent_req *posix_pread_send(TALLOC_CTX *mem_ctx,
@@ -381,6 +422,8 @@ static const struct vhdx_storage_ops posix_ops = {
 	.size = posix_size,
 	.punch_hole = posix_punch_hole,
 	.seek = posix_seek,
+	.pread_quick = posix_pread_quick,
+	.pwrite_quick = posix_pwrite_quick,
 	.pread_send = posix_pread_send,
 	.pread_recv = job_recv,
 	.pwrite_send = posix_pwrite_send,

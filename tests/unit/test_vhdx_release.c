@@ -212,6 +212,10 @@ static void a_place_waits_for_a_flush(void **state)
 	trim(a, 0, 1);
 	put(a, 2, 3);
 	assert_int_equal(entry(d, 2), ENTRY_AT(FIRST + 2));
+	/* One that covers the BAT, but not the place, is not enough. */
+	assert_ok(vhdx_sync(a, VHDX_SYNC_METADATA));
+	put(a, 20, 5);
+	assert_int_equal(entry(d, 20), ENTRY_AT(FIRST + 3));
 	assert_ok(vhdx_flush(a));
 	put(a, 3, 4);
 	assert_int_equal(entry(d, 3), ENTRY_AT(FIRST));
