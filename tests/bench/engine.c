@@ -6,8 +6,8 @@
  *
  * Reads or writes so many pieces of a disk, one every so many bytes from its
  * start on and over again, and prints {"seconds": S}: how long that took, the
- * opening and closing not counted. With --raw the file is the disk, reached
- * through the storage that the engine uses.
+ * opening and closing not counted. With --raw the file is the disk, or its last
+ * bytes are, reached through the storage that the engine uses.
  */
 
 #include "replace.h"
@@ -25,6 +25,7 @@ struct engine {
 	struct vhdx_storage *storage;
 	struct vhdx *image;		/* NULL: raw */
 	uint64_t disk_size;
+	uint64_t base;			/* of the disk in a raw file */
 	uint64_t offset;		/* of the next piece */
 	size_t length;
 	uint64_t step;
@@ -48,7 +49,7 @@ static struct tevent_req *piece_send(struct piece *piece)
 	struct engine *engine = piece->engine;
 	const struct vhdx_storage_ops *ops = engine->storage->ops;
 	void *private_data = engine->storage->private_data;
-	uint64_t offset = piece->offset + piece->done;
+	uint64_t offset = engine->base + piece->offset + piece->done;
 	uint8_t *buf = piece->buf + piece->done;
 	size_t length = engine->length - piece->done;
 
@@ -182,7 +183,8 @@ static NTSTATUS engine_flush(struct engine *engine)
 	return status;
 }
 
-static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw)
+static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw,
+			    uint64_t tail)
 {
 	char *reason = NULL;
 	NTSTATUS status;
@@ -194,8 +196,14 @@ static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw)
 		return map_nt_error_from_unix_common(err);
 	}
 	if (raw) {
-		engine->disk_size = engine->storage->ops->size(
+		uint64_t size = engine->storage->ops->size(
 			engine->storage->private_data);
+
+		if (tail > size) {
+			return NT_STATUS_INVALID_PARAMETER;
+		}
+		engine->disk_size = (tail > 0) ? tail : size;
+		engine->base = size - engine->disk_size;
 		return NT_STATUS_OK;
 	}
 	status = vhdx_open(engine, engine->storage, NULL, 0, &engine->image,
@@ -213,12 +221,14 @@ int main(int argc, const char **argv)
 {
 	TALLOC_CTX *frame = talloc_stackframe();
 	struct engine *engine = talloc_zero(frame, struct engine);
-	long length = 4096, step = 0, count = 1;
+	long length = 4096, step = 0, count = 1, tail = 0;
 	int depth = 1, is_write = 0, raw = 0;
 	const struct poptOption table[] = {
 		POPT_AUTOHELP
 		{ "raw", 0, POPT_ARG_NONE, &raw, 0,
 		  "the file is the disk, not an image", NULL },
+		{ "tail", 0, POPT_ARG_LONG, &tail, 0,
+		  "with --raw, only so much of its end is", "BYTES" },
 		{ "write", 0, POPT_ARG_NONE, &is_write, 0,
 		  "write, do not read", NULL },
 		{ "count", 0, POPT_ARG_LONG, &count, 0,
@@ -240,7 +250,7 @@ int main(int argc, const char **argv)
 
 	poptSetOtherOptionHelp(pc, "[OPTION...] FILE");
 	if (poptGetNextOpt(pc) != -1 || (path = poptGetArg(pc)) == NULL ||
-	    length <= 0 || step < 0 || count <= 0 || depth <= 0) {
+	    length <= 0 || step < 0 || tail < 0 || count <= 0 || depth <= 0) {
 		poptPrintUsage(pc, stderr, 0);
 		goto done;
 	}
@@ -251,7 +261,7 @@ int main(int argc, const char **argv)
 	engine->left = count;
 	engine->status = NT_STATUS_OK;
 
-	status = engine_open(engine, path, raw);
+	status = engine_open(engine, path, raw, tail);
 	if (NT_STATUS_IS_OK(status) &&
 	    (engine->disk_size == 0 || engine->disk_size % length != 0 ||
 	     engine->step % length != 0)) {
