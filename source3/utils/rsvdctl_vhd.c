@@ -2,11 +2,15 @@
  * rsvdctl: VHD images, the format before VHDX, and chains of differencing ones
  *
  * "Virtual Hard Disk Image Format Specification", version 1.0: all numbers are
- * big endian. Not read by libvhdi: where a byte of the bitmap of a
- * differencing image has only some of its bits set, version 20210425 takes
- * what follows them in that byte for sectors of the child, and reads zeros
- * in place of what the parent has. A chain ends in a dynamic or fixed image,
- * so that leaving those to it would save nothing here.
+ * big endian.
+ *
+ * libvhdi reads this format, too, but not rightly: up to version 20240509 at
+ * least, libvhdi_block_descriptor_read_sector_bitmap_data() does not mask the
+ * bit it looks at, so that behind the first sector of a bitmap byte that is in
+ * the file it takes those that are not for such as well. Of a differencing
+ * image that loses what the parent has there; its callers cannot tell where.
+ * Nor does it look at checksums or the copy of the footer, or tell what is
+ * allocated. All of this that is right here would have to stay for it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
