@@ -122,7 +122,8 @@ struct librsvd_connect_params {
 	/*
 	 * Who to be: either ready credentials of Samba's libraries, which
 	 * stay valid until the connection is made, or the next five. No user
-	 * is an anonymous session.
+	 * is an anonymous session; when Kerberos is required, it is the one
+	 * of the default credential cache.
 	 */
 	struct cli_credentials *credentials;
 	const char *user;

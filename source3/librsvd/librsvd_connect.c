@@ -8,6 +8,7 @@
 #include "system/network.h"
 #include "auth/credentials/credentials.h"
 #include "dynconfig/dynconfig.h"
+#include "lib/param/param.h"
 #include "lib/util/dlinklist.h"
 #include "libcli/smb/smb2_negotiate_context.h"
 #include "source3/param/loadparm.h"
@@ -85,6 +86,31 @@ static bool librsvd_dialect(uint16_t dialect, enum protocol_types fallback,
 	return false;
 }
 
+/* Those of whom the ticket in the default cache is for. */
+static struct cli_credentials *librsvd_ticket(TALLOC_CTX *mem_ctx)
+{
+	struct cli_credentials *creds = cli_credentials_init(mem_ctx);
+	struct loadparm_context *lp_ctx = NULL;
+	const char *error = NULL;
+
+	if (creds == NULL) {
+		return NULL;
+	}
+	lp_ctx = loadparm_init_s3(creds, loadparm_s3_helpers());
+	if (lp_ctx == NULL || !cli_credentials_set_conf(creds, lp_ctx)) {
+		TALLOC_FREE(creds);
+		return NULL;
+	}
+	cli_credentials_set_kerberos_state(creds, CRED_USE_KERBEROS_REQUIRED,
+					   CRED_SPECIFIED);
+	/* Without a cache it is nobody, who is not let in. */
+	if (cli_credentials_set_ccache(creds, lp_ctx, NULL, CRED_SPECIFIED,
+				       &error) != 0) {
+		DBG_NOTICE("no Kerberos credential cache: %s\n", error);
+	}
+	return creds;
+}
+
 static struct cli_credentials *librsvd_credentials(
 	TALLOC_CTX *mem_ctx, const struct librsvd_connect_params *params)
 {
@@ -94,6 +120,10 @@ static struct cli_credentials *librsvd_credentials(
 
 	if (params->kerberos == LIBRSVD_DEFAULT) {
 		kerberos = params->realm != NULL;
+	}
+	/* Which cli_session_creds_init() takes for anonymous */
+	if (params->user == NULL && params->kerberos == LIBRSVD_REQUIRED) {
+		return librsvd_ticket(mem_ctx);
 	}
 
 	return cli_session_creds_init(mem_ctx, params->user, params->domain,

@@ -207,7 +207,8 @@ class Server:
 
     def write_configuration(self):
         def lines(options):
-            return ''.join('\t%s\n' % line for line in options)
+            return ''.join('\t%s\n' % line.replace('%PREFIX%', self.prefix)
+                           for line in options)
 
         with open(self.path('smb.conf'), 'w') as conf:
             conf.write(SMB_CONF.format(
@@ -379,7 +380,7 @@ def parse(arguments):
         help='a line for the share, as "vfs objects = rsvd streams_xattr"')
     parser.add_argument(
         '--global-option', metavar='LINE', action='append', default=[],
-        help='a line for [global]')
+        help='a line for [global]; %%PREFIX%% is the directory of this smbd')
     parser.add_argument(
         '--share', metavar='TEXT', action='append', default=[],
         help=r'one more share, with \n between lines; %%LOCAL_PATH%% is the '
