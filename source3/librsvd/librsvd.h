@@ -55,6 +55,14 @@ extern "C" {
  * names of all of them.
  *
  * Units: offsets, sizes and lengths are bytes, unless the name says otherwise.
+ *
+ * Later versions: a program runs with every later library of the same soname,
+ * without being compiled again. Functions stay, with their symbol versions.
+ * Structures keep their sizes: what is added takes the place of reserved
+ * members. A program zeroes those it fills in, and one that needs what this
+ * version does not know gets NT_STATUS_INVALID_PARAMETER; in what it gets they
+ * are zero when the library does not know them. Codes may come that are not
+ * in an enum here.
  */
 
 /* A GUID as it is on the wire (MS-DTYP 2.3.4.2). */
@@ -240,7 +248,7 @@ struct librsvd_open_params {
 	void *reserved[8];	/* NULL */
 };
 
-/** What the server answered to the open. */
+/** What the server answered to the open. The library makes it: it may grow. */
 struct librsvd_open_response {
 	unsigned int version;		/* 0: the server sent no context */
 	bool has_initiator_id;
@@ -424,6 +432,7 @@ struct librsvd_initial_info {
 	uint32_t sector_size;	/* a power of two, within the above */
 	uint32_t physical_sector_size;
 	uint64_t virtual_size;
+	uint64_t reserved[4];	/* 0 */
 };
 
 /** Ask what the disk is. MS-RSVD 3.1.4.6. */
@@ -459,6 +468,7 @@ struct librsvd_sense {
 	bool auto_generated;	/* the sense is the disk's */
 	uint8_t length;
 	uint8_t data[LIBRSVD_MAX_SENSE];
+	uint64_t reserved[4];	/* 0 */
 };
 
 /**
@@ -516,6 +526,7 @@ struct librsvd_disk_info {
 	bool is_4k_aligned;
 	uint64_t file_size;
 	struct librsvd_guid virtual_disk_id;
+	uint64_t reserved[4];	/* 0 */
 };
 
 /** Ask what the file below is. MS-RSVD 3.1.4.8. */
@@ -542,6 +553,7 @@ struct librsvd_scsi_command {
 	const uint8_t *data_out;
 	uint32_t data_out_length;
 	uint32_t data_in_length;	/* room for what the disk sends */
+	void *reserved[8];		/* NULL */
 };
 
 /** How it ended. The command itself failing is no failure of the call. */
@@ -549,6 +561,7 @@ struct librsvd_scsi_result {
 	struct librsvd_sense sense;	/* scsi_status and all */
 	uint8_t *data_in;
 	uint32_t data_in_length;	/* what the disk really sent */
+	uint64_t reserved[4];		/* 0 */
 };
 
 /**
@@ -581,6 +594,7 @@ enum librsvd_handle_state {
 struct librsvd_support {
 	uint32_t support;	/* 1: disks; 7: snapshots too */
 	uint32_t handle_state;	/* enum librsvd_handle_state */
+	uint64_t reserved[4];	/* 0 */
 };
 
 /**
@@ -653,6 +667,7 @@ struct librsvd_meta_operation {
 		enum librsvd_snapshot_type snapshot_type;
 		struct librsvd_guid snapshot_id;
 	} apply_snapshot;
+	void *reserved[16];	/* NULL */
 };
 
 /**
@@ -715,6 +730,7 @@ struct librsvd_vhdset_information {
 	struct librsvd_guid log_file_id;
 	/* whether to optimize */
 	bool optimize_needed;
+	uint64_t reserved[8];	/* 0 */
 };
 
 /**
@@ -762,12 +778,13 @@ NTSTATUS librsvd_change_tracking_get(struct librsvd_disk *disk,
 				     uint32_t *change_tracking_status,
 				     uint64_t *log_file_size);
 
-/** MS-RSVD 2.2.4.27 */
+/** Zero all of it, then set what is needed. MS-RSVD 2.2.4.27 */
 struct librsvd_change_tracking_params {
 	struct librsvd_guid transaction_id;
 	struct librsvd_guid log_file_id;
 	uint64_t max_log_file_size;	/* 0: no limit */
 	bool append_data;
+	void *reserved[8];		/* NULL */
 };
 
 /** Start change tracking. MS-RSVD 3.1.4.22. */

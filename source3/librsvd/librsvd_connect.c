@@ -242,7 +242,8 @@ struct tevent_req *librsvd_connect_send(
 	}
 	state->ev = ev;
 
-	if (params->server == NULL || params->share == NULL) {
+	if (params->server == NULL || params->share == NULL ||
+	    LIBRSVD_IS_UNKNOWN(params)) {
 		tevent_req_nterror(req, NT_STATUS_INVALID_PARAMETER);
 		return tevent_req_post(req, ev);
 	}

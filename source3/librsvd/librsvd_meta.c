@@ -179,7 +179,8 @@ NTSTATUS librsvd_meta_operation_push(
 	};
 	NTSTATUS status;
 
-	if ((size_t)operation->type >= ARRAY_SIZE(librsvd_meta_operations)) {
+	if ((size_t)operation->type >= ARRAY_SIZE(librsvd_meta_operations) ||
+	    LIBRSVD_IS_UNKNOWN(operation)) {
 		return NT_STATUS_INVALID_PARAMETER;
 	}
 	status = librsvd_meta_operations[operation->type].push(
@@ -604,6 +605,10 @@ struct tevent_req *librsvd_change_tracking_start_send(
 		.append_data = params->append_data,
 	};
 
+	if (LIBRSVD_IS_UNKNOWN(params)) {
+		return librsvd_failed_send(mem_ctx, disk,
+					   NT_STATUS_INVALID_PARAMETER);
+	}
 	return librsvd_typed_send(mem_ctx, disk, LIBRSVD_CHANGE_TRACKING_START,
 				  0, &r, (ndr_push_flags_fn_t)
 				  ndr_push_svhdx_change_tracking_start_request,

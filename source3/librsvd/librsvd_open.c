@@ -238,7 +238,7 @@ struct tevent_req *librsvd_open_send(TALLOC_CTX *mem_ctx,
 			FILE_SHARE_READ | FILE_SHARE_WRITE;
 	}
 
-	if (state->params.path == NULL) {
+	if (state->params.path == NULL || LIBRSVD_IS_UNKNOWN(params)) {
 		tevent_req_nterror(req, NT_STATUS_INVALID_PARAMETER);
 		return tevent_req_post(req, conn->ev);
 	}

@@ -123,6 +123,11 @@ struct tevent_req *librsvd_failed_send(TALLOC_CTX *mem_ctx,
 NTSTATUS librsvd_typed_recv(struct tevent_req *req, TALLOC_CTX *mem_ctx,
 			    void *payload, ndr_pull_flags_fn_t pull);
 
+/* Is something set that came in a version of librsvd.h after this one? */
+#define LIBRSVD_IS_UNKNOWN(params) \
+	(!all_zero((const uint8_t *)(params)->reserved, \
+		   sizeof((params)->reserved)))
+
 /** A structure as bytes, and back; ndr errors become NTSTATUS. */
 NTSTATUS librsvd_push(TALLOC_CTX *mem_ctx, const void *structure,
 		      ndr_push_flags_fn_t push, DATA_BLOB *blob);

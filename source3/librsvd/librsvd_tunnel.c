@@ -675,6 +675,7 @@ struct tevent_req *librsvd_scsi_send(
 
 	if (command->cdb_length == 0 ||
 	    command->cdb_length > sizeof(r.cdb_buffer) ||
+	    LIBRSVD_IS_UNKNOWN(command) ||
 	    (command->data_out_length > 0 && command->data_in_length > 0)) {
 		return librsvd_failed_send(mem_ctx, disk,
 					   NT_STATUS_INVALID_PARAMETER);

@@ -62,10 +62,20 @@ pkg_config_is_all_a_program_needs()
 		"$(rsvdctl --version | sed 's/rsvdctl \([^,]*\),.*/\1/')"
 }
 
+# Nothing is included before it.
+program='#include <librsvd.h>
+int main() { return librsvd_guid_random().bytes[0] == 0; }'
+
+the_header_needs_no_other()
+{
+	echo "$program" >"$tmp/x.c" &&
+	${CC:-cc} -std=c99 -Wall -Wextra -Werror -o "$tmp/x" "$tmp/x.c" \
+		$(rsvd_config --cflags --libs)
+}
+
 a_c_plus_plus_program_may_include_the_header()
 {
-	printf '#include <librsvd.h>\nint main() { return 0; }\n' \
-		>"$tmp/x.cc" &&
+	echo "$program" >"$tmp/x.cc" &&
 	${CXX:-c++} -Wall -Wextra -Werror -o "$tmp/x" "$tmp/x.cc" \
 		$(rsvd_config --cflags --libs)
 }
@@ -96,6 +106,15 @@ the_library_exports_what_the_header_declares()
 		>"$tmp/exported" &&
 	grep -q librsvd_connect "$tmp/declared" &&
 	diff "$tmp/declared" "$tmp/exported"
+}
+
+# The name that a program is linked with, and the version of each symbol
+the_soname_and_the_symbols_have_versions()
+{
+	objdump -p "$libdir/librsvd.so.1" | grep -q 'SONAME *librsvd.so.1$' &&
+	nm -D --defined-only "$libdir/librsvd.so.1" |
+		grep ' T ' >"$tmp/symbols" && test -s "$tmp/symbols" &&
+	! grep -v '@@LIBRSVD_1\.[0-9]$' "$tmp/symbols"
 }
 
 rsvd_sg_finds_what_it_preloads()
@@ -133,6 +152,7 @@ nbdkit_finds_the_plugin()
 check "install puts everything below DESTDIR" \
 	install_puts_everything_below_destdir
 check "pkg-config is all a program needs" pkg_config_is_all_a_program_needs
+check "the header needs no other" the_header_needs_no_other
 if command -v "${CXX:-c++}" >/dev/null; then
 	check "a C++ program may include the header" \
 		a_c_plus_plus_program_may_include_the_header
@@ -144,6 +164,8 @@ check "the example reads a disk with the installed library" \
 	the_example_reads_a_disk_with_the_installed_library
 check "the library exports what the header declares" \
 	the_library_exports_what_the_header_declares
+check "the soname and the symbols have versions" \
+	the_soname_and_the_symbols_have_versions
 check "rsvd-sg finds what it preloads" rsvd_sg_finds_what_it_preloads
 check "every command is in the man page" every_command_is_in_the_man_page
 if command -v nbdkit >/dev/null; then

@@ -921,6 +921,49 @@ static void scsi_without_initiator_is_an_invalid_handle(void **state)
 		      NT_STATUS_INVALID_HANDLE);
 }
 
+static void what_only_a_later_version_knows_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct librsvd_disk *disk = attach(f, &initiator_a), *other = NULL;
+	struct librsvd_conn *conn = NULL;
+	static const uint8_t test_unit_ready[6] = { 0x00 };
+	struct librsvd_connect_params connect = {
+		.server = getenv("SERVER_IP"),
+		.share = getenv("SHARE"),
+		.reserved = { disk },
+	};
+	struct librsvd_open_params open = {
+		.path = "disk.vhdx",
+		.reserved = { disk },
+	};
+	struct librsvd_scsi_command command = {
+		.cdb = test_unit_ready,
+		.cdb_length = sizeof(test_unit_ready),
+		.reserved = { disk },
+	};
+	struct librsvd_meta_operation operation = {
+		.type = LIBRSVD_META_OPTIMIZE,
+		.reserved = { disk },
+	};
+	struct librsvd_change_tracking_params tracking = {
+		.reserved = { disk },
+	};
+	struct librsvd_guid transaction = librsvd_guid_random();
+	struct librsvd_scsi_result result;
+
+	assert_status(librsvd_connect(f, NULL, &connect, &conn),
+		      NT_STATUS_INVALID_PARAMETER);
+	assert_status(librsvd_open(f, connect_to_share(f), &open, &other),
+		      NT_STATUS_INVALID_PARAMETER);
+	assert_status(librsvd_scsi(f, disk, &command, &result),
+		      NT_STATUS_INVALID_PARAMETER);
+	assert_status(librsvd_meta_operation(disk, &transaction, &operation,
+					     NULL),
+		      NT_STATUS_INVALID_PARAMETER);
+	assert_status(librsvd_change_tracking_start(disk, &tracking),
+		      NT_STATUS_INVALID_PARAMETER);
+}
+
 static void a_scsi_request_that_is_malformed_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -1336,6 +1379,7 @@ int main(void)
 		TEST(read_capacity_tells_the_last_block),
 		TEST(an_unknown_command_is_a_check_condition),
 		TEST(scsi_without_initiator_is_an_invalid_handle),
+		TEST(what_only_a_later_version_knows_is_refused),
 		TEST(a_scsi_request_that_is_malformed_is_refused),
 		TEST(what_one_initiator_writes_the_other_reads),
 		TEST(tunnel_and_smb2_see_the_same_data),

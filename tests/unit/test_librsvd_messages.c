@@ -598,6 +598,36 @@ static void sense_is_told_in_words_in_both_formats(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Where pointers have 64 bits. A program that was compiled relies on them. */
+static void structures_keep_their_sizes(void **state)
+{
+	static const struct {
+		size_t size, expected;
+	} sizes[] = {
+		{ sizeof(struct librsvd_guid), 16 },
+		{ sizeof(struct librsvd_range), 16 },
+		{ sizeof(struct librsvd_connect_params), 160 },
+		{ sizeof(struct librsvd_open_params), 128 },
+		{ sizeof(struct librsvd_initial_info), 56 },
+		{ sizeof(struct librsvd_sense), 56 },
+		{ sizeof(struct librsvd_disk_info), 88 },
+		{ sizeof(struct librsvd_scsi_command), 96 },
+		{ sizeof(struct librsvd_scsi_result), 104 },
+		{ sizeof(struct librsvd_support), 40 },
+		{ sizeof(struct librsvd_meta_operation), 296 },
+		{ sizeof(struct librsvd_vhdset_information), 152 },
+		{ sizeof(struct librsvd_change_tracking_params), 112 },
+	};
+	size_t i;
+
+	if (sizeof(void *) != 8) {
+		skip();
+	}
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		assert_int_equal(sizes[i].size, sizes[i].expected);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -630,6 +660,7 @@ int main(void)
 		TEST(the_status_codes_of_the_protocol_have_names),
 		TEST(only_error_stored_has_a_key),
 		TEST(sense_is_told_in_words_in_both_formats),
+		TEST(structures_keep_their_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
