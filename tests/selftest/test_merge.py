@@ -127,12 +127,14 @@ def what_was_done_is_told_in_json():
     assert json.loads(run('rsvdctl', 'merge', '--json',
                           path('grandchild.vhdx'))) == {
         'image': path('grandchild.vhdx'), 'parent': path('child.vhdx'),
-        # Two blocks of 2 MiB
-        'merged-bytes': 4 * MIB, 'zeroed-bytes': 0, 'deleted': False}
+        # At 5 MiB 4 KiB, the parents have the rest; at 10 MiB the whole
+        # block, they have nothing there.
+        'merged-bytes': 4096 + 2 * MIB, 'zeroed-bytes': 0, 'deleted': False}
     assert json.loads(run('rsvdctl', 'flatten', '--json',
                           path('child.vhdx'))) == {
-        # 2 to 4 MiB, and that with 20 MiB; the others were there.
-        'image': path('child.vhdx'), 'copied-blocks': 2}
+        # 2 to 4 MiB, the rest of 4 to 6 MiB, and that with 20 MiB; the
+        # others were there.
+        'image': path('child.vhdx'), 'copied-blocks': 3}
 
 
 @test
