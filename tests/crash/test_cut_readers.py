@@ -56,7 +56,7 @@ def checksum_is_right(data):
 
 
 def valid_entries(path):
-    """Of the log: offset -> (length, tail, sequence number); and its size"""
+    """Of the log: offset -> (length, tail, sequence number); and the log"""
     with open(path, 'rb') as image:
         headers = []
         for offset in (64 << 10, 128 << 10):
@@ -76,7 +76,20 @@ def valid_entries(path):
                 and log[offset + 32:offset + 48] == header[48:64]
                 and checksum_is_right((log + log)[offset:offset + length])):
             entries[offset] = length, tail, number
-    return entries, size
+    return entries, log
+
+
+def sectors_of(log, entry):
+    """What an entry of our engine writes: offset in the file -> 4 KiB"""
+    entry = (log + log)[entry:]
+    sectors = {}
+    for i in range(struct.unpack_from('<I', entry, 24)[0]):
+        signature, trailing, leading, offset = struct.unpack_from(
+            '<4s4s8sQ', entry, 64 + 32 * i)
+        data = entry[4096 * (i + 1):4096 * (i + 2)]
+        assert signature == b'desc' and data[:4] == b'data'
+        sectors[offset] = leading + data[8:-4] + trailing
+    return sectors
 
 
 def qemu_replays(path):
@@ -85,9 +98,13 @@ def qemu_replays(path):
     sequence that MS-VHDX 2.3.2 has it replay. It takes the run of entries
     that begins with the highest number, and does not ask whether the tail of
     the newest one is in there. And a run that goes over the end of the log
-    and past its own place there has it begin again, for ever.
+    and past its own place there has it begin again, for ever. And it replays
+    all of the run, also what is before the tail: where the power cut left
+    something in its place that is newer, it takes that back. Nobody flushed
+    it, or it would be in the log.
     """
-    entries, size = valid_entries(path)
+    entries, log = valid_entries(path)
+    size = len(log)
     best = None
     begin = 0
     while begin < size:
@@ -104,7 +121,20 @@ def qemu_replays(path):
         if best is None or entries[run[0]][2] > entries[best[0]][2]:
             best = run
         begin = end
-    return best is None or entries[best[-1]][1] in best
+    if best is None:
+        return True
+    tail = entries[best[-1]][1]
+    if tail not in best:
+        return False
+    before = {}
+    for entry in best[:best.index(tail)]:
+        before.update(sectors_of(log, entry))
+    for entry in best[best.index(tail):]:
+        for offset in sectors_of(log, entry):
+            before.pop(offset, None)
+    with open(path, 'rb') as image:
+        return all(os.pread(image.fileno(), 4096, offset) == sector
+                   for offset, sector in before.items())
 
 
 def compare(cut, recovered, raw):
