@@ -6,8 +6,8 @@
  *
  * Reads or writes so many pieces of a disk, one every so many bytes from its
  * start on and over again, and prints {"seconds": S}: how long that took, the
- * opening and closing not counted. With --raw the file is the disk, or its last
- * bytes are, reached through the storage that the engine uses.
+ * opening and closing not counted. With --raw the file is the disk, or so many
+ * bytes of it are, reached through the storage that the engine uses.
  */
 
 #include "replace.h"
@@ -184,7 +184,7 @@ static NTSTATUS engine_flush(struct engine *engine)
 }
 
 static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw,
-			    uint64_t tail)
+			    uint64_t base, uint64_t disk_size)
 {
 	char *reason = NULL;
 	NTSTATUS status;
@@ -199,11 +199,11 @@ static NTSTATUS engine_open(struct engine *engine, const char *path, bool raw,
 		uint64_t size = engine->storage->ops->size(
 			engine->storage->private_data);
 
-		if (tail > size) {
+		if (base > size || disk_size > size - base) {
 			return NT_STATUS_INVALID_PARAMETER;
 		}
-		engine->disk_size = (tail > 0) ? tail : size;
-		engine->base = size - engine->disk_size;
+		engine->base = base;
+		engine->disk_size = (disk_size > 0) ? disk_size : size - base;
 		return NT_STATUS_OK;
 	}
 	status = vhdx_open(engine, engine->storage, NULL, 0, &engine->image,
@@ -221,14 +221,17 @@ int main(int argc, const char **argv)
 {
 	TALLOC_CTX *frame = talloc_stackframe();
 	struct engine *engine = talloc_zero(frame, struct engine);
-	long length = 4096, step = 0, count = 1, tail = 0;
+	long length = 4096, step = 0, count = 1, base = 0, size = 0;
 	int depth = 1, is_write = 0, raw = 0;
 	const struct poptOption table[] = {
 		POPT_AUTOHELP
 		{ "raw", 0, POPT_ARG_NONE, &raw, 0,
 		  "the file is the disk, not an image", NULL },
-		{ "tail", 0, POPT_ARG_LONG, &tail, 0,
-		  "with --raw, only so much of its end is", "BYTES" },
+		{ "base", 0, POPT_ARG_LONG, &base, 0,
+		  "with --raw, the disk begins there in the file", "BYTES" },
+		{ "size", 0, POPT_ARG_LONG, &size, 0,
+		  "with --raw, of the disk (default: to the file's end)",
+		  "BYTES" },
 		{ "write", 0, POPT_ARG_NONE, &is_write, 0,
 		  "write, do not read", NULL },
 		{ "count", 0, POPT_ARG_LONG, &count, 0,
@@ -250,7 +253,8 @@ int main(int argc, const char **argv)
 
 	poptSetOtherOptionHelp(pc, "[OPTION...] FILE");
 	if (poptGetNextOpt(pc) != -1 || (path = poptGetArg(pc)) == NULL ||
-	    length <= 0 || step < 0 || tail < 0 || count <= 0 || depth <= 0) {
+	    length <= 0 || step < 0 || base < 0 || size < 0 || count <= 0 ||
+	    depth <= 0) {
 		poptPrintUsage(pc, stderr, 0);
 		goto done;
 	}
@@ -261,7 +265,7 @@ int main(int argc, const char **argv)
 	engine->left = count;
 	engine->status = NT_STATUS_OK;
 
-	status = engine_open(engine, path, raw, tail);
+	status = engine_open(engine, path, raw, base, size);
 	if (NT_STATUS_IS_OK(status) &&
 	    (engine->disk_size == 0 || engine->disk_size % length != 0 ||
 	     engine->step % length != 0)) {
