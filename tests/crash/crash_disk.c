@@ -2,11 +2,12 @@
  * vfs_rsvd: a file on a disk that remembers how it came to be
  *
  * The model of the disk: a flush makes stable what was completed before it
- * began, or as much of that as is in a range. What was written since is, after a power cut, there or not, each
- * 512 bytes for themselves; where something was written twice, either version
- * may be there. Changes of the file's size are journalled by file systems, so
- * they happen in order or not at all, but in no order with the writes; what
- * was written behind a size that got lost is lost too.
+ * began, or as much of that as is in a range. What was written since is, after
+ * a power cut, there or not, each 512 bytes for themselves; where something
+ * was written twice, either version may be there. Changes of the file's size
+ * are journalled by file systems, so they happen in order or not at all, but in
+ * no order with the writes; what was written behind a size that got lost is
+ * lost too.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -34,6 +35,12 @@ uint64_t crash_random(struct crash_random *random, uint64_t below)
 bool crash_chance(struct crash_random *random, unsigned percent)
 {
 	return crash_random(random, 100) < percent;
+}
+
+uint64_t crash_share(struct crash_random *random, uint64_t total,
+		     uint64_t num)
+{
+	return total / num + (crash_random(random, num) < total % num);
 }
 
 struct change {

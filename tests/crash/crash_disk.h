@@ -19,6 +19,9 @@ struct crash_random {
 uint64_t crash_random(struct crash_random *random, uint64_t below);
 /* True in *percent* of 100 cases */
 bool crash_chance(struct crash_random *random, unsigned percent);
+/* One of *num* parts of *total*, whole numbers that make it up on average */
+uint64_t crash_share(struct crash_random *random, uint64_t total,
+		     uint64_t num);
 
 /*
  * One file, and every change to it since it was made.

@@ -296,7 +296,7 @@ static struct crash_writer *writer_new(struct crash_life *life)
 	writer->pid = last_pid;
 	self.pid = last_pid;
 	writer->port = crash_port_new(writer, life->disk, &life->random);
-	writer->parent = crash_parent_new(writer, life->plan);
+	writer->parent = crash_parent_new(writer, life->parent);
 	/* epoll would cost a descriptor, of which the killed keep theirs. */
 	writer->ev = tevent_context_init_byname(writer, "poll");
 	writer->shared = vhdx_shared_init(
@@ -869,12 +869,14 @@ static int life_destructor(struct crash_life *life)
 struct crash_life *crash_life_new(TALLOC_CTX *mem_ctx,
 				  const struct crash_plan *plan,
 				  struct crash_disk *disk,
+				  const struct crash_file *parent,
 				  struct crash_oracle *oracle, uint64_t seed)
 {
 	struct crash_life *life = talloc_zero(mem_ctx, struct crash_life);
 
 	life->plan = plan;
 	life->disk = talloc_steal(life, disk);
+	life->parent = parent;
 	life->oracle = talloc_steal(life, oracle);
 	life->random.state = seed;
 	life->db = crash_db_new(life);

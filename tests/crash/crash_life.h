@@ -36,6 +36,7 @@ struct crash_plan {
 struct crash_life {
 	const struct crash_plan *plan;
 	struct crash_disk *disk;
+	const struct crash_file *parent;	/* NULL: it has none */
 	struct crash_oracle *oracle;
 	struct crash_random random;
 	const char *failure;	/* the first one */
@@ -69,12 +70,13 @@ struct crash_life {
 };
 
 /*
- * Takes the disk and its history over. The seed decides everything that
- * happens in the life.
+ * Takes the disk and its history over; the parent has to outlive it. The seed
+ * decides everything that happens in the life.
  */
 struct crash_life *crash_life_new(TALLOC_CTX *mem_ctx,
 				  const struct crash_plan *plan,
 				  struct crash_disk *disk,
+				  const struct crash_file *parent,
 				  struct crash_oracle *oracle, uint64_t seed);
 /* Open the image as the first process does, or as the only one ever. */
 bool crash_life_begin(struct crash_life *life, bool alone);

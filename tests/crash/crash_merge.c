@@ -377,11 +377,9 @@ static const char *chain_cut(TALLOC_CTX *mem_ctx, struct chain *chain,
 
 	for (k = 0; k < chain->num_moments; k++) {
 		const struct moment *moment = &chain->moments[k];
-		uint64_t num = cuts / chain->num_moments;
+		uint64_t num = crash_share(random, cuts, chain->num_moments);
 		unsigned i;
 
-		num += crash_random(random, chain->num_moments) <
-		       cuts % chain->num_moments;
 		for (i = 0; i < NUM_FILES; i++) {
 			while (crash_cutter_time(cutters[i]) <
 			       moment->time[i]) {
@@ -415,13 +413,15 @@ static const char *chain_cut(TALLOC_CTX *mem_ctx, struct chain *chain,
 
 const char *crash_merge(TALLOC_CTX *mem_ctx, const struct crash_plan *plan,
 			const struct crash_file *child,
+			const struct crash_file *parent,
 			struct crash_oracle *oracle, enum crash_flush flush,
 			uint64_t seed, uint64_t cuts,
-			crash_file_check_fn check, uint64_t *num_cuts)
+			crash_file_check_fn check, struct crash_file **result,
+			uint64_t *num_cuts)
 {
 	struct chain *chain = chain_new(
 		mem_ctx, plan, seed % 3 == 0, crash_file_copy(child),
-		crash_file_copy(crash_parent_file(plan)), flush, seed);
+		crash_file_copy(parent), flush, seed);
 	const char *reason = chain_run(mem_ctx, chain, true);
 
 	if (reason == NULL) {
@@ -432,5 +432,7 @@ const char *crash_merge(TALLOC_CTX *mem_ctx, const struct crash_plan *plan,
 				       chain->flatten ? "flatten" : "merge",
 				       reason);
 	}
+	*result = crash_file_copy(crash_disk_now(
+		chain->disks[chain->flatten ? CHILD : PARENT]));
 	return chain_cut(mem_ctx, chain, oracle, cuts, check, num_cuts);
 }

@@ -1,7 +1,7 @@
 /*
  * vfs_rsvd: what a differencing image in a crash test is based on
  *
- * The parent is made once for each plan. Of three blocks of the child one has
+ * Of three blocks of the child one has
  * nothing in the parent, and zeros have been written to some that have; its
  * blocks are twice as large, so that what is to be copied of one begins and
  * ends anywhere.
@@ -11,11 +11,9 @@
 
 #include "tests/crash/crash_parent.h"
 
-#define MAX_PLANS 16
-
 struct crash_parent {
-	const struct crash_plan *plan;
-	struct crash_port *port;
+	struct crash_disk *disk;
+	struct crash_port *port;	/* NULL: there is none */
 	struct crash_random random;
 	struct vhdx_parents parents;
 };
@@ -58,7 +56,7 @@ static void parent_fill(const struct crash_plan *plan, struct vhdx *image)
 	}
 }
 
-static struct crash_file *parent_make(const struct crash_plan *plan)
+struct crash_file *crash_parent_make(const struct crash_plan *plan)
 {
 	struct crash_random random = { .state = 1 };
 	struct crash_disk *disk = crash_disk_new(NULL, crash_file_new(),
@@ -79,24 +77,6 @@ static struct crash_file *parent_make(const struct crash_plan *plan)
 	return file;
 }
 
-const struct crash_file *crash_parent_file(const struct crash_plan *plan)
-{
-	static struct {
-		const struct crash_plan *plan;
-		struct crash_file *file;
-	} made[MAX_PLANS];
-	size_t i;
-
-	for (i = 0; made[i].plan != NULL; i++) {
-		if (made[i].plan == plan) {
-			return made[i].file;
-		}
-	}
-	made[i].file = parent_make(plan);
-	made[i].plan = plan;
-	return made[i].file;
-}
-
 static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *path,
 			    void *private_data, struct vhdx_storage **storage)
 {
@@ -110,20 +90,18 @@ static NTSTATUS parent_open(TALLOC_CTX *mem_ctx, const char *path,
 }
 
 struct crash_parent *crash_parent_new(TALLOC_CTX *mem_ctx,
-				      const struct crash_plan *plan)
+				      const struct crash_file *file)
 {
 	struct crash_parent *parent = talloc_zero(mem_ctx,
 						  struct crash_parent);
-	struct crash_disk *disk = NULL;
 
-	if (!plan->child) {
+	if (file == NULL) {
 		return parent;
 	}
-	parent->plan = plan;
 	parent->random.state = 1;
-	disk = crash_disk_new(parent, crash_file_copy(crash_parent_file(plan)),
-			      CRASH_FLUSH_WORKS);
-	parent->port = crash_port_new(parent, disk, &parent->random);
+	parent->disk = crash_disk_new(parent, crash_file_copy(file),
+				      CRASH_FLUSH_WORKS);
+	parent->port = crash_port_new(parent, parent->disk, &parent->random);
 	parent->parents = (struct vhdx_parents) {
 		.path = "child.vhdx",
 		.open = parent_open,
@@ -134,22 +112,27 @@ struct crash_parent *crash_parent_new(TALLOC_CTX *mem_ctx,
 
 const struct vhdx_parents *crash_parents(const struct crash_parent *parent)
 {
-	return parent->plan != NULL ? &parent->parents : NULL;
+	return parent->port != NULL ? &parent->parents : NULL;
 }
 
 bool crash_parent_step(struct crash_parent *parent)
 {
-	return parent->plan != NULL && crash_port_step(parent->port);
+	return parent->port != NULL && crash_port_step(parent->port);
 }
 
-NTSTATUS crash_parent_create_child(const struct crash_plan *plan,
-				   struct vhdx_storage *storage)
+NTSTATUS crash_parent_create(const struct crash_plan *plan,
+			     const struct crash_file *file,
+			     struct vhdx_storage *storage)
 {
-	struct crash_parent *parent = crash_parent_new(NULL, plan);
+	struct crash_parent *parent = crash_parent_new(NULL, file);
 	struct vhdx_create_params params = plan->params;
 	struct vhdx *image = NULL;
 	NTSTATUS status;
 
+	if (file == NULL) {
+		TALLOC_FREE(parent);
+		return vhdx_create(storage, &params);
+	}
 	status = vhdx_open(parent, crash_port_storage(parent->port), NULL,
 			   VHDX_OPEN_READ_ONLY, &image, NULL);
 	if (NT_STATUS_IS_OK(status)) {
@@ -157,6 +140,10 @@ NTSTATUS crash_parent_create_child(const struct crash_plan *plan,
 		params.parent_path = CRASH_PARENT_NAME;
 		status = vhdx_create(storage, &params);
 		vhdx_close(&image);
+	}
+	if (NT_STATUS_IS_OK(status) && crash_disk_time(parent->disk) > 0) {
+		/* Others may have it as theirs. */
+		status = NT_STATUS_DATA_ERROR;
 	}
 	TALLOC_FREE(parent);
 	return status;

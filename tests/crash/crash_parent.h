@@ -18,21 +18,23 @@
 /* Has the parent of a plan anything in a block (of the child)? */
 bool crash_parent_has(const struct crash_plan *plan, uint64_t block);
 
-/* One process's view of the parent; closed with mem_ctx */
+/* The first of a life in generations; the caller frees it. */
+struct crash_file *crash_parent_make(const struct crash_plan *plan);
+
+/* One process's view of a parent; closed with mem_ctx */
 struct crash_parent;
 
+/* Who has none, *file* NULL, has a view, too. The file has to outlive it. */
 struct crash_parent *crash_parent_new(TALLOC_CTX *mem_ctx,
-				      const struct crash_plan *plan);
-/* For vhdx_open_chain(); NULL where the plan has no parent */
+				      const struct crash_file *file);
+/* For vhdx_open_chain(); NULL where there is none */
 const struct vhdx_parents *crash_parents(const struct crash_parent *parent);
 /* Something that waits for the disk of the parent goes on; false: nothing */
 bool crash_parent_step(struct crash_parent *parent);
 
-/* The file of it, as it is for every process */
-const struct crash_file *crash_parent_file(const struct crash_plan *plan);
-
-/* A child in an empty file */
-NTSTATUS crash_parent_create_child(const struct crash_plan *plan,
-				   struct vhdx_storage *storage);
+/* An image in an empty file, a child if there is a parent */
+NTSTATUS crash_parent_create(const struct crash_plan *plan,
+			     const struct crash_file *file,
+			     struct vhdx_storage *storage);
 
 #endif /* _CRASH_PARENT_H_ */

@@ -6,9 +6,10 @@
  * that a power cut at that moment could leave (crash_disk.c says which), and
  * each of them must pass vhdx_check(), open, and have all that was
  * acknowledged before the last flush. Some of the images so opened are worked
- * on and cut again, the first thing being the replay of the log. A child that
- * they have worked on is merged into its parent, or flattened, and the power
- * is cut during that.
+ * on and cut again, the first thing being the replay of the log. The power is
+ * also cut while an image is made; and a child that they have worked on is
+ * merged into its parent, or flattened, with the power cut during that, and what
+ * comes of it gets the next child.
  *
  * A seed decides all of it. What failed is told as a command that does just
  * that again.
@@ -203,6 +204,9 @@ static const struct crash_plan plans[] = {
 	},
 };
 
+/* Where flushes are to be broken */
+enum crash_in { IN_LIFE, IN_CREATE, IN_MERGE };
+
 struct options {
 	uint64_t seed;
 	uint64_t num_seeds;
@@ -214,8 +218,15 @@ struct options {
 	const char *export;
 	bool trace;
 	enum crash_flush flush;
+	enum crash_in flush_in;
 	bool blind;
 };
+
+static enum crash_flush flush_in(const struct options *options,
+				 enum crash_in in)
+{
+	return (options->flush_in == in) ? options->flush : CRASH_FLUSH_WORKS;
+}
 
 struct result {
 	uint64_t num_cuts;
@@ -225,6 +236,23 @@ struct result {
 	uint64_t time;
 	uint64_t number;
 };
+
+/*
+ * What a seed has lives of: one image, or children, each of which ends in its
+ * parent, or its parent in it, and what comes of that is the next one's parent.
+ */
+struct generations {
+	const struct crash_plan *plan;
+	struct crash_random random;
+	struct crash_file *parent;	/* NULL: it has none */
+	struct crash_oracle *oracle;	/* what the next life begins with */
+};
+
+/* At most */
+#define MAX_GENERATIONS 3
+
+/* Of the power, in the creation of one image */
+#define CREATE_CUTS 20
 
 static const struct crash_plan *plan_of(uint64_t seed)
 {
@@ -277,6 +305,7 @@ static const char *file_check(TALLOC_CTX *mem_ctx,
 static const char *file_compare_read_only(TALLOC_CTX *mem_ctx,
 					  const struct crash_plan *plan,
 					  const struct crash_file *file,
+					  const struct crash_file *parent,
 					  struct crash_oracle *oracle,
 					  uint64_t since, uint64_t time,
 					  uint64_t *versions)
@@ -292,7 +321,7 @@ static const char *file_compare_read_only(TALLOC_CTX *mem_ctx,
 
 	status = vhdx_open_chain(disk, crash_port_storage(port), NULL,
 				 VHDX_OPEN_READ_ONLY,
-				 crash_parents(crash_parent_new(disk, plan)),
+				 crash_parents(crash_parent_new(disk, parent)),
 				 &image, &why);
 	if (!NT_STATUS_IS_OK(status)) {
 		reason = talloc_asprintf(mem_ctx, "open to read: %s: %s",
@@ -339,8 +368,8 @@ static const char *file_verify(TALLOC_CTX *mem_ctx, struct crash_life *before,
 	reason = file_check(mem_ctx, file, false);
 	if (reason == NULL && read_only) {
 		reason = file_compare_read_only(mem_ctx, before->plan, file,
-						before->oracle, since, time,
-						again);
+						before->parent, before->oracle,
+						since, time, again);
 	}
 	if (reason != NULL) {
 		crash_file_free(file);
@@ -350,6 +379,7 @@ static const char *file_verify(TALLOC_CTX *mem_ctx, struct crash_life *before,
 	life = crash_life_new(mem_ctx, before->plan,
 			      crash_disk_new(mem_ctx, file,
 					     CRASH_FLUSH_WORKS),
+			      before->parent,
 			      crash_oracle_new(mem_ctx, 1, CRASH_SECTOR *
 					       4 * CRASH_WINDOW),
 			      crash_random(&random, 0));
@@ -397,8 +427,8 @@ static const char *file_verify(TALLOC_CTX *mem_ctx, struct crash_life *before,
 		if (reason == NULL) {
 			reason = file_compare_read_only(
 				mem_ctx, before->plan,
-				crash_disk_now(life->disk), life->oracle,
-				CRASH_NEVER, CRASH_NEVER, again);
+				crash_disk_now(life->disk), life->parent,
+				life->oracle, CRASH_NEVER, CRASH_NEVER, again);
 		}
 	}
 	return reason;
@@ -428,6 +458,7 @@ static void cut_export(struct crash_life *life, const struct crash_file *file,
 		NULL, life->plan,
 		crash_disk_new(NULL, crash_file_copy(file),
 			       CRASH_FLUSH_WORKS),
+		life->parent,
 		crash_oracle_new(NULL, 1, CRASH_SECTOR * 4 * CRASH_WINDOW),
 		seed);
 
@@ -450,11 +481,9 @@ static void life_cut(struct crash_life *life, const struct options *options,
 
 	do {
 		uint64_t time = crash_cutter_time(cutter);
-		uint64_t num = wanted / (num_events + 1);
+		uint64_t num = crash_share(&random, wanted, num_events + 1);
 		uint64_t i;
 
-		num += crash_random(&random, num_events + 1) <
-		       wanted % (num_events + 1);
 		if (crash_cutter_num_pending(cutter) == 0) {
 			num = MIN(num, 1);
 		}
@@ -496,30 +525,83 @@ static void life_cut(struct crash_life *life, const struct options *options,
 	TALLOC_FREE(cutter);
 }
 
-static struct crash_disk *disk_create(TALLOC_CTX *mem_ctx,
-				      const struct crash_plan *plan,
-				      enum crash_flush flush)
+/* What looks like an image after a power cut in its creation is one. */
+static const char *created_verify(TALLOC_CTX *mem_ctx,
+				  const struct crash_plan *plan,
+				  const struct crash_file *file,
+				  const struct crash_file *parent,
+				  struct crash_oracle *oracle, bool is_done)
 {
-	struct crash_random random = { .state = 1 };
+	const char *reason = NULL;
+	uint8_t signature[8] = { 0 };
+
+	if (crash_file_size(file) >= sizeof(signature)) {
+		crash_file_read(file, signature, sizeof(signature), 0);
+	}
+	if (!is_done && memcmp(signature, "vhdxfile", 8) != 0) {
+		return NULL;
+	}
+	reason = file_check(mem_ctx, file, true);
+	if (reason == NULL) {
+		reason = file_compare_read_only(mem_ctx, plan, file, parent,
+						oracle, CRASH_NEVER,
+						CRASH_NEVER, NULL);
+	}
+	return reason;
+}
+
+/*
+ * A new image, a child if there is a parent; and the power goes meanwhile.
+ * The caller frees *file*.
+ */
+static const char *image_create(TALLOC_CTX *mem_ctx,
+				const struct crash_plan *plan,
+				const struct crash_file *parent,
+				struct crash_oracle *oracle,
+				enum crash_flush flush, uint64_t seed,
+				uint64_t cuts, struct crash_file **file,
+				uint64_t *num_cuts)
+{
+	struct crash_random random = { .state = seed };
 	struct crash_disk *disk = crash_disk_new(mem_ctx, crash_file_new(),
-						 CRASH_FLUSH_WORKS);
+						 flush);
 	struct crash_port *port = crash_port_new(disk, disk, &random);
-	struct crash_file *file = NULL;
+	struct crash_cutter *cutter = NULL;
 	NTSTATUS status;
 
-	if (plan->child) {
-		status = crash_parent_create_child(plan,
-						   crash_port_storage(port));
-	} else {
-		status = vhdx_create(crash_port_storage(port), &plan->params);
-	}
+	status = crash_parent_create(plan, parent, crash_port_storage(port));
 	if (!NT_STATUS_IS_OK(status)) {
-		fprintf(stderr, "vhdx_create: %s\n", nt_errstr(status));
-		exit(1);
+		return talloc_asprintf(mem_ctx, "create: %s",
+				       nt_errstr(status));
 	}
-	file = crash_file_copy(crash_disk_now(disk));
-	TALLOC_FREE(disk);
-	return crash_disk_new(mem_ctx, file, flush);
+	*file = crash_file_copy(crash_disk_now(disk));
+
+	cutter = crash_cutter_new(disk, disk);
+	do {
+		uint64_t end = crash_disk_time(disk);
+		bool is_done = crash_cutter_time(cutter) == end;
+		uint64_t num = crash_share(&random, cuts, end + 1);
+
+		for (; num > 0; num--) {
+			TALLOC_CTX *frame = talloc_new(disk);
+			struct crash_file *cut = crash_cutter_cut(cutter,
+								  &random);
+			const char *reason = NULL;
+
+			reason = created_verify(frame, plan, cut, parent,
+						oracle, is_done);
+			*num_cuts += 1;
+			crash_file_free(cut);
+			if (reason != NULL) {
+				return talloc_asprintf(
+					mem_ctx, "create, cut at %" PRIu64
+					": %s", crash_cutter_time(cutter),
+					reason);
+			}
+			TALLOC_FREE(frame);
+		}
+	} while (crash_cutter_next(cutter));
+	return NULL;
 }
 
 static struct crash_oracle *oracle_create(TALLOC_CTX *mem_ctx,
@@ -545,54 +627,74 @@ static struct crash_oracle *oracle_create(TALLOC_CTX *mem_ctx,
 
 /*
  * The child that a life has left goes into its parent, or they into it; and
- * the power goes meanwhile.
+ * the power goes meanwhile. The parent is then what has all of it.
  */
 static void life_merge(struct crash_life *life, const struct options *options,
-		       uint64_t seed, struct result *result)
+		       uint64_t seed, struct generations *generations,
+		       struct result *result)
 {
 	const struct crash_file *child = crash_disk_now(life->disk);
 	TALLOC_CTX *frame = talloc_new(life);
 	uint64_t *versions = talloc_zero_array(
 		frame, uint64_t, crash_oracle_num_sectors(life->oracle));
+	struct crash_file *merged = NULL;
 	const char *reason = NULL;
 
 	/* Of what was not acknowledged, either may be there. */
-	reason = file_compare_read_only(frame, life->plan, child,
+	reason = file_compare_read_only(frame, life->plan, child, life->parent,
 					life->oracle,
 					crash_disk_time(life->disk),
 					CRASH_NEVER, versions);
 	if (reason == NULL) {
+		generations->oracle = crash_oracle_after_cut(
+			generations, life->oracle, versions);
 		reason = crash_merge(
-			frame, life->plan, child,
-			crash_oracle_after_cut(frame, life->oracle, versions),
-			options->flush, seed, life->plan->merge_cuts,
-			file_check, &result->num_cuts);
+			frame, life->plan, child, life->parent,
+			generations->oracle, flush_in(options, IN_MERGE), seed,
+			options->one_cut ? 0 : life->plan->merge_cuts,
+			file_check, &merged, &result->num_cuts);
 	}
 	if (reason != NULL) {
 		life->failure = talloc_strdup(life, reason);
 	}
+	if (merged != NULL) {
+		crash_file_free(generations->parent);
+		generations->parent = merged;
+	}
 	TALLOC_FREE(frame);
 }
 
-/* All of one seed; false when something failed */
-static bool seed_run(uint64_t seed, const struct options *options,
-		     struct result *result)
+/* From the making of an image to its end in another one */
+static const char *generation_run(struct generations *generations,
+				  const struct options *options,
+				  struct result *result)
 {
-	const struct crash_plan *plan = plan_of(seed);
-	TALLOC_CTX *frame = talloc_new(NULL);
-	struct crash_random random = { .state = seed };
+	const struct crash_plan *plan = generations->plan;
+	struct crash_random *random = &generations->random;
+	struct crash_file *file = NULL;
 	struct crash_life *life = NULL;
+	const char *reason = NULL;
 	bool ok;
 
-	life = crash_life_new(frame, plan,
-			      disk_create(frame, plan, options->flush),
-			      oracle_create(frame, plan),
-			      crash_random(&random, 0));
+	reason = image_create(generations, plan, generations->parent,
+			      generations->oracle,
+			      flush_in(options, IN_CREATE),
+			      crash_random(random, 0),
+			      options->one_cut ? 0 : CREATE_CUTS, &file,
+			      &result->num_cuts);
+	if (reason != NULL) {
+		return reason;
+	}
+	life = crash_life_new(generations, plan,
+			      crash_disk_new(generations, file,
+					     flush_in(options, IN_LIFE)),
+			      generations->parent, generations->oracle,
+			      crash_random(random, 0));
 	life->blind = options->blind;
 	result->num_lives += 1;
-	result->time = UINT64_MAX;
-	ok = crash_life_begin(life, false) && crash_life_go_on(life, plan->steps);
-	if (ok && crash_chance(&random, 50)) {
+	ok = crash_life_begin(life, false) &&
+	     crash_life_go_on(life, plan->steps);
+	if (ok && crash_chance(random, 50)) {
 		ok = crash_life_end(life);
 		if (ok && !life->had_kill && !plan->child) {
 			/*
@@ -609,18 +711,50 @@ static bool seed_run(uint64_t seed, const struct options *options,
 		crash_disk_print(life->disk, stdout);
 	}
 	if (life->failure == NULL) {
-		life_cut(life, options, seed, 0, result);
+		life_cut(life, options, crash_random(random, 0), 0, result);
 	}
-	if (life->failure == NULL && plan->merge_cuts > 0 &&
-	    !options->one_cut) {
-		life_merge(life, options, crash_random(&random, 0), result);
+	if (life->failure == NULL && plan->child) {
+		life_merge(life, options, crash_random(random, 0), generations,
+			   result);
 	}
-	ok = life->failure == NULL;
+	if (life->failure != NULL) {
+		return talloc_strdup(generations, life->failure);
+	}
+	TALLOC_FREE(life);
+	return NULL;
+}
+
+/* All of one seed; false when something failed */
+static bool seed_run(uint64_t seed, const struct options *options,
+		     struct result *result)
+{
+	const struct crash_plan *plan = plan_of(seed);
+	struct generations *generations = talloc_zero(NULL,
+						      struct generations);
+	const char *reason = NULL;
+	unsigned num = 1;
+	bool ok;
+
+	generations->plan = plan;
+	generations->random.state = seed;
+	generations->oracle = oracle_create(generations, plan);
+	if (plan->child) {
+		generations->parent = crash_parent_make(plan);
+		num += crash_random(&generations->random, MAX_GENERATIONS);
+	}
+	result->time = UINT64_MAX;
+	for (; num > 0 && reason == NULL; num--) {
+		reason = generation_run(generations, options, result);
+	}
+	ok = reason == NULL;
 	if (!ok) {
-		result->failure = talloc_strdup(NULL, life->failure);
+		result->failure = talloc_strdup(NULL, reason);
 		result->seed = seed;
 	}
-	TALLOC_FREE(frame);
+	if (generations->parent != NULL) {
+		crash_file_free(generations->parent);
+	}
+	TALLOC_FREE(generations);
 	return ok;
 }
 
@@ -692,28 +826,40 @@ static void test_plan(size_t plan, const struct options *all,
 /* A harness that finds nothing proves nothing. */
 static const struct {
 	enum crash_flush flush;
+	enum crash_in in;
 	bool blind;
 	const char *name;
 } notices[] = {
-	{ CRASH_FLUSH_NEVER, false, "flushes that do nothing are noticed" },
-	{ CRASH_FLUSH_ASKED, false,
+	{ CRASH_FLUSH_NEVER, IN_LIFE, false,
+	  "flushes that do nothing are noticed" },
+	{ CRASH_FLUSH_ASKED, IN_LIFE, false,
 	  "a flush left out by the engine is noticed" },
-	{ CRASH_FLUSH_LATE, false,
+	{ CRASH_FLUSH_LATE, IN_LIFE, false,
 	  "a flush that misses the newest is noticed" },
-	{ CRASH_FLUSH_WORKS, true,
+	{ CRASH_FLUSH_NEVER, IN_CREATE, false,
+	  "an image made without flushes is noticed" },
+	{ CRASH_FLUSH_LATE, IN_CREATE, false,
+	  "an image that looks like one too early is noticed" },
+	{ CRASH_FLUSH_NEVER, IN_MERGE, false,
+	  "a merge without flushes is noticed" },
+	{ CRASH_FLUSH_LATE, IN_MERGE, false,
+	  "a merge with its flushes too early is noticed" },
+	{ CRASH_FLUSH_WORKS, IN_LIFE, true,
 	  "a place that is used again under somebody's I/O is noticed" },
 };
 
 static void test_notices(size_t i, struct test *test)
 {
 	struct options options = {
-		.flush = notices[i].flush, .blind = notices[i].blind,
+		.flush = notices[i].flush, .flush_in = notices[i].in,
+		.blind = notices[i].blind,
 	};
 	struct result result = { .num_cuts = 0 };
 	uint64_t seed;
 
 	for (seed = 0; seed < 30 * ARRAY_SIZE(plans); seed++) {
-		if (options.blind && plan_of(seed)->trim == 0) {
+		if ((options.blind && plan_of(seed)->trim == 0) ||
+		    (options.flush_in == IN_MERGE && !plan_of(seed)->child)) {
 			continue;
 		}
 		if (!seed_run(seed, &options, &result)) {
