@@ -26,6 +26,7 @@
 #define SECTOR VHDX_SECTOR_SIZE
 #define SECTOR_ENTRIES (SECTOR / VHDX_BAT_ENTRY_SIZE)
 #define COPY_PIECE ((size_t)VHDX_MIB)
+#define BAT_PIECE_SIZE VHDX_MIB
 
 /* Blocks that share a flush */
 #define MAX_MOVES 16
@@ -42,6 +43,9 @@ struct compact_state {
 	void *private_data;
 	bool stopped;
 	uint8_t *buf;			/* COPY_PIECE */
+	uint8_t *bat;			/* BAT_PIECE_SIZE of it */
+	uint64_t bat_first;		/* the entries that are there */
+	uint64_t bat_num;
 	struct placed_block *blocks;	/* those in the file, by place */
 	size_t num_blocks;
 	uint64_t done;			/* bytes looked at or moved */
@@ -165,6 +169,37 @@ static NTSTATUS change_add(struct compact_state *c,
 	return NT_STATUS_OK;
 }
 
+/*
+ * An entry of the BAT, which has up to 512 MiB and so is read in pieces. Who
+ * asks goes on from the first to the last: what has changed since a piece was
+ * read is behind him.
+ */
+static NTSTATUS entry_read(struct compact_state *c, uint64_t index,
+			   uint64_t *entry)
+{
+	struct vhdx *image = c->image;
+
+	if (index < c->bat_first || index - c->bat_first >= c->bat_num) {
+		uint64_t num = MIN(BAT_PIECE_SIZE / VHDX_BAT_ENTRY_SIZE,
+				   vhdx_bat_num_entries(image) - index);
+		NTSTATUS status;
+
+		c->bat_num = 0;
+		status = vhdx_file_read(image->storage, c->bat,
+					num * VHDX_BAT_ENTRY_SIZE,
+					image->bat.offset +
+					index * VHDX_BAT_ENTRY_SIZE);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
+		c->bat_first = index;
+		c->bat_num = num;
+	}
+	*entry = PULL_LE_U64(c->bat,
+			     (index - c->bat_first) * VHDX_BAT_ENTRY_SIZE);
+	return NT_STATUS_OK;
+}
+
 /* Blocks that are not in the file */
 
 static NTSTATUS block_is_zero(struct compact_state *c, uint64_t block,
@@ -226,7 +261,7 @@ static NTSTATUS block_look_at(struct compact_state *c,
 	return NT_STATUS_OK;
 }
 
-static NTSTATUS zeros_drop(struct compact_state *c, const uint8_t *bat)
+static NTSTATUS zeros_drop(struct compact_state *c)
 {
 	struct vhdx *image = c->image;
 	struct compact_change change = { .num = 0 };
@@ -234,9 +269,12 @@ static NTSTATUS zeros_drop(struct compact_state *c, const uint8_t *bat)
 	NTSTATUS status = NT_STATUS_OK;
 
 	for (block = 0; block < image->num_blocks; block++) {
-		uint64_t entry = PULL_LE_U64(bat, vhdx_bat_index(image, block) *
-					     VHDX_BAT_ENTRY_SIZE);
+		uint64_t entry;
 
+		status = entry_read(c, vhdx_bat_index(image, block), &entry);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 		if (entry == 0) {
 			continue;
 		}
@@ -376,31 +414,27 @@ static NTSTATUS blocks_move(struct compact_state *c)
 }
 
 /* All of it, as it is; nothing is done to an image with an error. */
-static NTSTATUS bat_read(struct compact_state *c, uint8_t **_bat)
+static NTSTATUS bat_check(struct compact_state *c)
 {
 	struct vhdx *image = c->image;
 	uint64_t num = vhdx_bat_num_entries(image);
 	struct vhdx_findings *errors = NULL;
 	struct vhdx_space *space = NULL;
-	uint8_t *bat = NULL;
-	NTSTATUS status;
 	uint64_t i;
 
 	errors = talloc_zero(c, struct vhdx_findings);
 	space = vhdx_space_new(c, 0, image->file_size);
-	bat = talloc_size(c, num * VHDX_BAT_ENTRY_SIZE);
-	if (errors == NULL || space == NULL || bat == NULL) {
+	if (errors == NULL || space == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	status = vhdx_file_read(image->storage, bat,
-				num * VHDX_BAT_ENTRY_SIZE,
-				image->bat.offset);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
-	}
 	for (i = 0; i < num; i++) {
-		uint64_t entry = PULL_LE_U64(bat, i * VHDX_BAT_ENTRY_SIZE);
+		uint64_t entry;
+		NTSTATUS status;
 
+		status = entry_read(c, i, &entry);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 		vhdx_bat_entry_check(image, i, entry, space, errors);
 		if (VHDX_BAT_STATE(entry) == VHDX_PAYLOAD_FULLY_PRESENT) {
 			c->num_blocks += 1;
@@ -416,27 +450,25 @@ static NTSTATUS bat_read(struct compact_state *c, uint8_t **_bat)
 	}
 	c->total = 2 * c->num_blocks * image->geometry.block_size;
 	c->num_blocks = 0;
-	*_bat = bat;
 	return NT_STATUS_OK;
 }
 
 static NTSTATUS image_compact(struct compact_state *c)
 {
-	uint8_t *bat = NULL;
 	NTSTATUS status;
 
 	c->buf = talloc_size(c, COPY_PIECE);
-	if (c->buf == NULL) {
+	c->bat = talloc_size(c, BAT_PIECE_SIZE);
+	if (c->buf == NULL || c->bat == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
 	status = vhdx_file_size(c->image->storage, &c->image->file_size);
 	if (NT_STATUS_IS_OK(status)) {
-		status = bat_read(c, &bat);
+		status = bat_check(c);
 	}
 	if (NT_STATUS_IS_OK(status)) {
-		status = zeros_drop(c, bat);
+		status = zeros_drop(c);
 	}
-	TALLOC_FREE(bat);
 	if (NT_STATUS_IS_OK(status) && goes_on(c)) {
 		/* If not, not all that is taken was looked at. */
 		status = blocks_move(c);

@@ -156,6 +156,35 @@ static void new_blocks_of_a_compacted_image_are_zeros(void **state)
 	assert_is_clean(m);
 }
 
+/* More than the 256 MiB that talloc gives in one piece */
+static void bat_may_be_larger_than_a_piece_of_memory(void **state)
+{
+	const uint64_t num_blocks = 34 * MIB;
+	struct vhdx_create_params params = {
+		.virtual_size = num_blocks * MIB,
+		.block_size = MIB,
+	};
+	struct vhdx_memory *m = vhdx_memory_new(*state);
+	struct vhdx_compact_report report;
+	struct vhdx *image = NULL;
+
+	assert_ok(vhdx_create(vhdx_memory_storage(m), &params));
+	image = image_open(m);
+	block_put(image, 0, 0x11);
+	block_put(image, 0, 0);
+	block_put(image, num_blocks - 1, 0x12);
+	assert_ok(vhdx_close(&image));
+
+	report = compact(m);
+	assert_int_equal(report.num_dropped, 1);
+	assert_int_equal(report.num_moved, 1);
+	assert_int_equal(report.new_size, report.old_size - MIB);
+	image = image_open(m);
+	assert_block_has(image, 0, 0);
+	assert_block_has(image, num_blocks - 1, 0x12);
+	assert_ok(vhdx_close(&image));
+}
+
 static void fixed_disk_keeps_its_blocks(void **state)
 {
 	struct vhdx_memory *m = image_new(state, MIB, true);
@@ -312,6 +341,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(zeros_leave_the_file_and_the_rest_moves_up),
 		TEST(new_blocks_of_a_compacted_image_are_zeros),
+		TEST(bat_may_be_larger_than_a_piece_of_memory),
 		TEST(fixed_disk_keeps_its_blocks),
 		TEST(children_still_know_their_parent),
 		TEST(image_with_an_error_is_left_alone),
