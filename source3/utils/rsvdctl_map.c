@@ -162,6 +162,10 @@ static int rsvdctl_map_run(struct rsvdctl *ctl)
 	if (!map_open(ctl, &target)) {
 		return RSVDCTL_FAILED;
 	}
+	/* On one terminal, the bar and the runs would be in each other's way. */
+	if (!isatty(STDOUT_FILENO)) {
+		rsvdctl_progress_start(ctl, "map", target.size);
+	}
 
 	for (offset = 0; offset < target.size;) {
 		struct map_run next;
@@ -170,6 +174,7 @@ static int rsvdctl_map_run(struct rsvdctl *ctl)
 			return RSVDCTL_FAILED;
 		}
 		offset += next.length;
+		rsvdctl_progress_update(ctl, offset);
 		if (map_continues(&run, &next)) {
 			run.length += next.length;
 			continue;
@@ -177,6 +182,7 @@ static int rsvdctl_map_run(struct rsvdctl *ctl)
 		map_print(ctl, &run, target.name, &first);
 		run = next;
 	}
+	rsvdctl_progress_end(ctl);
 	map_print(ctl, &run, target.name, &first);
 	if (ctl->json) {
 		printf("\n]\n");

@@ -839,6 +839,45 @@ progress_is_shown_on_a_terminal_only()
 	END
 }
 
+map_shows_how_far_it_is()
+{
+	# A run for each second block, so that there is much to print
+	/usr/bin/python3 - "$tmp/runs" <<-'END' &&
+	import sys
+
+	with open(sys.argv[1], 'wb') as raw:
+	    raw.truncate(1 << 30)
+	    for block in range(0, 1024, 2):
+	        raw.seek(block << 20)
+	        raw.write(b'x' * 512)
+	END
+	"$rsvdctl" convert --format=raw --block-size=1M "$tmp/runs" \
+		"$tmp/runs.vhdx" || return 1
+	# What is slow is who reads it: bit by bit until there is a bar.
+	/usr/bin/python3 - "$rsvdctl" map --json "$tmp/runs.vhdx" <<-'END'
+	import fcntl, os, pty, select, subprocess, sys
+
+	terminal, stderr = pty.openpty()
+	child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE,
+	                         stderr=stderr, bufsize=0)
+	os.close(stderr)
+	fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, 4096)
+	shown = b''
+	while child.stdout.read(4096):
+	    if select.select([terminal], [], [], 0.1)[0]:
+	        try:
+	            shown += os.read(terminal, 1000)
+	        except OSError:
+	            pass
+	assert child.wait() == 0
+	# A clean line at the end
+	assert b'map [#' in shown and shown.endswith(b'\r\033[K'), shown
+	END
+	set -- $?
+	rm "$tmp/runs" "$tmp/runs.vhdx"
+	return "$1"
+}
+
 bench_shows_how_far_it_is()
 {
 	/usr/bin/python3 - "$rsvdctl" bench $CONFIGURATION -p "$SERVER_PORT" \
@@ -1003,6 +1042,7 @@ check "completion offers commands and options" \
 	completion_offers_commands_and_options
 check "progress is shown on a terminal only" \
 	progress_is_shown_on_a_terminal_only
+check "map shows how far it is" map_shows_how_far_it_is
 check "bench shows how far it is" bench_shows_how_far_it_is
 check "the example of librsvd reads the disk" \
 	example_of_librsvd_reads_the_disk
