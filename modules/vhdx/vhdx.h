@@ -295,15 +295,21 @@ struct vhdx_check_report {
 	uint64_t file_size;
 	/* Belong to nothing; holes do not count, but at the end of the file. */
 	uint64_t leaked_bytes;
+	bool stopped;		/* and so not everything was looked at */
 };
 
 /**
  * Look at every structure of an image without changing it.
  *
  * NT_STATUS_OK whatever was found, as long as the file could be read.
+ *
+ * @param[in]  progress  called often, with bytes of the BAT; false: leave it at
+ *                       that. May be NULL
  */
 NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		    struct vhdx_check_report **report);
+		    bool (*progress)(uint64_t done, uint64_t total,
+				     void *private_data),
+		    void *private_data, struct vhdx_check_report **report);
 
 struct vhdx_repair_report {
 	struct vhdx_check_finding *fixed;

@@ -19,6 +19,8 @@ struct check_state {
 	struct vhdx *image;
 	struct vhdx_findings *findings;
 	struct vhdx_check_report *report;
+	bool (*progress)(uint64_t done, uint64_t total, void *private_data);
+	void *private_data;
 	uint8_t *buf;			/* BAT_PIECE_SIZE */
 	uint64_t window;		/* where the window begins */
 	uint64_t next_window;		/* UINT64_MAX: nothing behind it */
@@ -65,6 +67,22 @@ static void entry_check(struct check_state *check, uint64_t index,
 	}
 }
 
+/* As if each window took a pass; one that nothing points into is skipped. */
+static bool goes_on(struct check_state *check, uint64_t first)
+{
+	uint64_t num = vhdx_bat_num_entries(check->image);
+	uint64_t num_windows = (check->image->file_size - 1) / WINDOW_SIZE + 1;
+	uint64_t done = check->window / WINDOW_SIZE * num + first;
+
+	if (check->progress != NULL && !check->report->stopped) {
+		check->report->stopped = !check->progress(
+			done * VHDX_BAT_ENTRY_SIZE,
+			num_windows * num * VHDX_BAT_ENTRY_SIZE,
+			check->private_data);
+	}
+	return !check->report->stopped;
+}
+
 static NTSTATUS bat_pass(struct check_state *check)
 {
 	struct vhdx *image = check->image;
@@ -73,7 +91,7 @@ static NTSTATUS bat_pass(struct check_state *check)
 	uint64_t first;
 	uint64_t i;
 
-	for (first = 0; first < num; first += piece) {
+	for (first = 0; first < num && goes_on(check, first); first += piece) {
 		NTSTATUS status;
 
 		piece = MIN(piece, num - first);
@@ -158,6 +176,9 @@ static NTSTATUS space_check(struct check_state *check)
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
+		if (check->report->stopped) {
+			return NT_STATUS_OK;
+		}
 		not_taken = vhdx_space_free(check->space);
 		leaked -= length - MIN(not_taken, length);
 		leaked -= holes_in(check);
@@ -238,9 +259,13 @@ static NTSTATUS image_check(struct check_state *check)
 }
 
 NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		    struct vhdx_check_report **report)
+		    bool (*progress)(uint64_t done, uint64_t total,
+				     void *private_data),
+		    void *private_data, struct vhdx_check_report **report)
 {
-	struct check_state check = { .window = 0 };
+	struct check_state check = {
+		.progress = progress, .private_data = private_data,
+	};
 	NTSTATUS status;
 
 	check.report = talloc_zero(mem_ctx, struct vhdx_check_report);

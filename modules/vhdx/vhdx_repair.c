@@ -307,7 +307,8 @@ NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	status = repair_run(frame, storage, shared, &repair);
 	TALLOC_FREE(frame);
 	if (NT_STATUS_IS_OK(status)) {
-		status = vhdx_check(report, storage, &report->left);
+		status = vhdx_check(report, storage, NULL, NULL,
+				    &report->left);
 	}
 	if (!NT_STATUS_IS_OK(status)) {
 		TALLOC_FREE(report);

@@ -511,7 +511,8 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
 				       "cannot read %s", path);
 	}
 	if (num_blocks <= INFO_MAX_BLOCKS) {
-		status = vhdx_check(ctl->mem_ctx, local->storage, &report);
+		status = vhdx_check(ctl->mem_ctx, local->storage, NULL, NULL,
+				    &report);
 		if (!NT_STATUS_IS_OK(status)) {
 			return rsvdctl_nterror(ctl, status, "cannot read %s",
 					       path);
@@ -727,6 +728,17 @@ static void check_print(const char *path,
 	       report->num_allocated_blocks, report->num_blocks);
 }
 
+static bool check_progress(uint64_t done, uint64_t total, void *private_data)
+{
+	struct rsvdctl *ctl = private_data;
+
+	if (done == 0) {
+		rsvdctl_progress_start(ctl, "check", total);
+	}
+	rsvdctl_progress_update(ctl, done);
+	return true;
+}
+
 static int rsvdctl_check_run(struct rsvdctl *ctl)
 {
 	const char *path = poptGetArg(ctl->pc);
@@ -754,7 +766,9 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 		}
 		report = repair->left;
 	} else {
-		status = vhdx_check(ctl->mem_ctx, storage, &report);
+		status = vhdx_check(ctl->mem_ctx, storage, check_progress, ctl,
+				    &report);
+		rsvdctl_progress_end(ctl);
 		if (!NT_STATUS_IS_OK(status)) {
 			return rsvdctl_nterror(ctl, status, "cannot check %s",
 					       path);

@@ -830,7 +830,7 @@ static void disk_check(const char *directory)
 		fail("%s: %s", path, strerror(errno));
 		goto done;
 	}
-	status = vhdx_check(storage, storage, &report);
+	status = vhdx_check(storage, storage, NULL, NULL, &report);
 	if (!NT_STATUS_IS_OK(status)) {
 		fail("check: %s", nt_errstr(status));
 		goto done;

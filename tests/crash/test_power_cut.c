@@ -282,7 +282,8 @@ static const char *file_check(TALLOC_CTX *mem_ctx,
 	NTSTATUS status;
 	size_t i;
 
-	status = vhdx_check(disk, crash_port_storage(port), &report);
+	status = vhdx_check(disk, crash_port_storage(port), NULL, NULL,
+			    &report);
 	if (!NT_STATUS_IS_OK(status)) {
 		reason = talloc_asprintf(mem_ctx, "check: %s",
 					 nt_errstr(status));

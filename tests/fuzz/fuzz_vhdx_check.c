@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	NTSTATUS checked;
 	NTSTATUS opened;
 
-	checked = vhdx_check(frame, storage, &report);
+	checked = vhdx_check(frame, storage, NULL, NULL, &report);
 	opened = vhdx_open(frame, storage, NULL, VHDX_OPEN_READ_ONLY, &image,
 			   &reason);
 	if (NT_STATUS_IS_OK(checked) && !has_errors(report) &&

@@ -217,7 +217,7 @@ static bool tool_check(TALLOC_CTX *mem_ctx, char **args)
 	size_t i;
 
 	if (!storage_open(mem_ctx, args[0], O_RDONLY, &storage) ||
-	    !ok("check", vhdx_check(mem_ctx, storage, &report))) {
+	    !ok("check", vhdx_check(mem_ctx, storage, NULL, NULL, &report))) {
 		return false;
 	}
 	for (i = 0; i < report->num_findings; i++) {

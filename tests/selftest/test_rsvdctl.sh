@@ -878,6 +878,33 @@ map_shows_how_far_it_is()
 	return "$1"
 }
 
+check_shows_how_far_it_is()
+{
+	"$rsvdctl" create --size=64T --block-size=1M "$tmp/large.vhdx" ||
+		return 1
+	# A slow disk: 512 reads of 1 MiB
+	/usr/bin/python3 - strace -f -o "$tmp/calls" -e trace=pread64 \
+		-e inject=pread64:delay_exit=5000 \
+		"$rsvdctl" check "$tmp/large.vhdx" <<-'END'
+	import os, pty, subprocess, sys
+
+	terminal, stderr = pty.openpty()
+	child = subprocess.Popen(sys.argv[1:], stderr=stderr)
+	os.close(stderr)
+	shown = b''
+	try:
+	    while True:
+	        shown += os.read(terminal, 1000)
+	except OSError:
+	    pass
+	assert child.wait() == 0
+	assert b'check [#' in shown and shown.endswith(b'\r\033[K'), shown
+	END
+	set -- $?
+	rm "$tmp/large.vhdx"
+	return "$1"
+}
+
 bench_shows_how_far_it_is()
 {
 	/usr/bin/python3 - "$rsvdctl" bench $CONFIGURATION -p "$SERVER_PORT" \
@@ -1042,6 +1069,7 @@ check "completion offers commands and options" \
 	completion_offers_commands_and_options
 check "progress is shown on a terminal only" \
 	progress_is_shown_on_a_terminal_only
+check "check shows how far it is" check_shows_how_far_it_is
 check "map shows how far it is" map_shows_how_far_it_is
 check "bench shows how far it is" bench_shows_how_far_it_is
 check "the example of librsvd reads the disk" \

@@ -358,7 +358,8 @@ static void locator_that_breaks_a_rule_is_refused(void **state)
 		assert_non_null(reason);
 		assert_memory_equal(reason, "parent locator: ", 16);
 		assert_string_equal(reason + 16, rules[i].reason);
-		assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+		assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL,
+				     &report));
 		assert_int_equal(report->num_findings, 1);
 		assert_string_equal(report->findings[0].structure,
 				    "parent locator");

@@ -106,7 +106,7 @@ static void assert_is_clean(struct vhdx_memory *m)
 {
 	struct vhdx_check_report *report = NULL;
 
-	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report));
 	assert_int_equal(report->num_findings, 0);
 }
 
@@ -272,6 +272,28 @@ static void it_can_be_stopped_at_any_time(void **state)
 	assert_true(calls > 40);
 }
 
+static void check_tells_how_far_it_is_and_can_be_stopped(void **state)
+{
+	struct vhdx_create_params params = {
+		.virtual_size = 1024 * 1024 * MIB, .block_size = MIB,
+	};
+	struct vhdx_memory *m = vhdx_memory_new(*state);
+	struct vhdx_check_report *report = NULL;
+	uint64_t left = 100;
+
+	/* 8 MiB of BAT: a call for each */
+	assert_ok(vhdx_create(vhdx_memory_storage(m), &params));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), stop_after, &left,
+			     &report));
+	assert_false(report->stopped);
+	assert_in_range(left, 91, 92);
+	left = 3;
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), stop_after, &left,
+			     &report));
+	assert_true(report->stopped);
+	assert_int_equal(report->num_findings, 0);
+}
+
 /* A power cut after each change, with any part of what is not flushed lost */
 
 struct cut_state {
@@ -292,7 +314,7 @@ static void cut_here(void *private_data)
 		size_t i;
 
 		assert_ok(vhdx_check(after, vhdx_memory_storage(after),
-				     &report));
+				     NULL, NULL, &report));
 		for (i = 0; i < report->num_findings; i++) {
 			assert_false(report->findings[i].is_error);
 		}
@@ -346,6 +368,7 @@ int main(void)
 		TEST(children_still_know_their_parent),
 		TEST(image_with_an_error_is_left_alone),
 		TEST(it_can_be_stopped_at_any_time),
+		TEST(check_tells_how_far_it_is_and_can_be_stopped),
 		TEST(power_cut_loses_nothing),
 	};
 

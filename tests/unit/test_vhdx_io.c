@@ -315,7 +315,8 @@ static void room_for_new_blocks_needs_no_flush_of_other_blocks(void **state)
 	assert_ok(vhdx_read(image, buf, sizeof(buf), 0));
 	assert_int_equal(buf[0], 0);
 	assert_ok(vhdx_close(&image));
-	assert_ok(vhdx_check(cut, vhdx_memory_storage(cut), &report));
+	assert_ok(vhdx_check(cut, vhdx_memory_storage(cut), NULL, NULL,
+			     &report));
 	assert_int_equal(report->num_findings, 0);
 }
 
@@ -432,7 +433,8 @@ static void failing_storage_fails_the_write_and_loses_nothing(void **state)
 			}
 		}
 		assert_ok(vhdx_close(&image));
-		assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+		assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL,
+				     &report));
 		assert_int_equal(report->num_findings, 0);
 		TALLOC_FREE(m);
 	}
@@ -492,7 +494,7 @@ static void writes_in_flight_to_one_new_block_all_arrive(void **state)
 	assert_ok(vhdx_read(image, buf, 64 * 4096, 32 * MIB));
 	assert_memory_equal(buf, data, 64 * 4096);
 	assert_ok(vhdx_close(&image));
-	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report));
 	assert_int_equal(report->num_allocated_blocks, 1);
 	assert_int_equal(report->num_findings, 0);
 }

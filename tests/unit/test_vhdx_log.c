@@ -908,7 +908,7 @@ static void check_tells_of_a_log(void **state)
 	NTSTATUS status;
 
 	put_blocks(m);
-	status = vhdx_check(m, vhdx_memory_storage(m), &report);
+	status = vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report);
 	assert_true(NT_STATUS_IS_OK(status));
 	assert_int_equal(report->num_findings, 1);
 	assert_false(report->findings[0].is_error);

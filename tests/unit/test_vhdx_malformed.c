@@ -703,7 +703,8 @@ static void check_finds_what_open_refuses(void **state)
 
 		mutations[i].mutate(m);
 		changes = vhdx_memory_num_changes(m);
-		status = vhdx_check(m, vhdx_memory_storage(m), &report);
+		status = vhdx_check(m, vhdx_memory_storage(m), NULL, NULL,
+				    &report);
 		assert_true(NT_STATUS_IS_OK(status));
 		for (j = 0; j < report->num_findings; j++) {
 			struct vhdx_check_finding *f = &report->findings[j];
@@ -918,7 +919,7 @@ static void any_byte_may_be_anything(void **state)
 			vhdx_read(image, buf, sizeof(buf), 10 * MIB);
 			vhdx_close(&image);
 		}
-		vhdx_check(m, vhdx_memory_storage(m), &report);
+		vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report);
 		TALLOC_FREE(m);
 	}
 }

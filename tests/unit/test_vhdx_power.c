@@ -412,7 +412,8 @@ static void do_cut(struct world *w)
 		}
 	}
 	assert_ok(vhdx_close(&image));
-	assert_ok(vhdx_check(after, vhdx_memory_storage(after), &report));
+	assert_ok(vhdx_check(after, vhdx_memory_storage(after), NULL, NULL,
+			     &report));
 	for (i = 0; i < report->num_findings; i++) {
 		if (report->findings[i].is_error) {
 			fail_msg("seed %u: %s: %s", seed,

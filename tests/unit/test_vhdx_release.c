@@ -116,7 +116,7 @@ static void assert_no_errors(struct disk *d)
 	struct vhdx_check_report *report = NULL;
 	size_t i;
 
-	assert_ok(vhdx_check(d, d->storage, &report));
+	assert_ok(vhdx_check(d, d->storage, NULL, NULL, &report));
 	for (i = 0; i < report->num_findings; i++) {
 		if (report->findings[i].is_error) {
 			fail_msg("%s: %s", report->findings[i].field,

@@ -93,7 +93,7 @@ static void assert_is_good(struct vhdx_memory *m)
 	struct vhdx *image = NULL;
 	uint8_t buf[8192];
 
-	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report));
 	assert_int_equal(report->num_findings, 0);
 	image = open_image(m);
 	assert_ok(vhdx_read(image, buf, sizeof(buf), MIB - 4096));

@@ -102,7 +102,8 @@ static void assert_no_errors(struct disk *d)
 	struct vhdx_check_report *report = NULL;
 	size_t i;
 
-	assert_ok(vhdx_check(d, vhdx_memory_storage(d->m), &report));
+	assert_ok(vhdx_check(d, vhdx_memory_storage(d->m), NULL, NULL,
+			     &report));
 	for (i = 0; i < report->num_findings; i++) {
 		if (report->findings[i].is_error) {
 			fail_msg("%s: %s: %s", report->findings[i].structure,
@@ -310,7 +311,8 @@ static void fixed_disk_is_allocated_as_it_grows(void **state)
 
 	assert_ok(vhdx_resize(a, 40 * MIB, 0));
 	assert_ok(vhdx_close(&a));
-	assert_ok(vhdx_check(d, vhdx_memory_storage(d->m), &report));
+	assert_ok(vhdx_check(d, vhdx_memory_storage(d->m), NULL, NULL,
+			     &report));
 	assert_int_equal(report->num_allocated_blocks, 40);
 	assert_int_equal(report->num_findings, 0);
 }

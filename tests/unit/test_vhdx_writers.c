@@ -334,7 +334,7 @@ static void check_image(const struct test *test, TALLOC_CTX *mem_ctx,
 
 	assert_int_equal(vhdx_storage_posix_open(mem_ctx, test->image_path,
 						 O_RDONLY, &storage), 0);
-	assert_ok(vhdx_check(mem_ctx, storage, &report));
+	assert_ok(vhdx_check(mem_ctx, storage, NULL, NULL, &report));
 	for (i = 0; i < report->num_findings; i++) {
 		const struct vhdx_check_finding *f = &report->findings[i];
 

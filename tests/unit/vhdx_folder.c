@@ -147,7 +147,7 @@ void assert_check_finds_nothing(struct vhdx_memory *m)
 {
 	struct vhdx_check_report *report = NULL;
 
-	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report));
 	if (report->num_findings > 0) {
 		fail_msg("%s: %s: %s", report->findings[0].structure,
 			 report->findings[0].field, report->findings[0].rule);
@@ -263,7 +263,7 @@ void assert_check_finds_no_error(struct vhdx_memory *m)
 	struct vhdx_check_report *report = NULL;
 	size_t i;
 
-	assert_ok(vhdx_check(m, vhdx_memory_storage(m), &report));
+	assert_ok(vhdx_check(m, vhdx_memory_storage(m), NULL, NULL, &report));
 	for (i = 0; i < report->num_findings; i++) {
 		if (report->findings[i].is_error) {
 			fail_msg("%s: %s: %s", report->findings[i].structure,
