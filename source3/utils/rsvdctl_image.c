@@ -17,6 +17,7 @@ static struct {
 	const char *sector_size;
 	const char *physical_sector_size;
 	const char *parent;
+	int preallocate;
 } create_opts;
 
 static struct poptOption create_options[] = {
@@ -63,6 +64,13 @@ static struct poptOption create_options[] = {
 		.descrip = "Make a differencing image of this one, which "
 			   "must not be written any more; sizes are its own",
 		.argDescrip = "FILE",
+	},
+	{
+		.longName = "preallocate",
+		.argInfo = POPT_ARG_NONE,
+		.arg = &create_opts.preallocate,
+		.descrip = "Have the file system set aside all the space "
+			   "of a fixed disk now",
 	},
 	POPT_TABLEEND
 };
@@ -203,6 +211,24 @@ static bool rsvdctl_create_parent(struct rsvdctl *ctl, const char *path,
 	return true;
 }
 
+/* Zeros stay zeros; 0 or an errno */
+static int create_preallocate(const char *path)
+{
+	struct stat st;
+	int fd, err;
+
+	fd = open(path, O_RDWR);
+	if (fd == -1) {
+		return errno;
+	}
+	err = (fstat(fd, &st) == 0) ? posix_fallocate(fd, 0, st.st_size) :
+				      errno;
+	if (close(fd) == -1 && err == 0) {
+		err = errno;
+	}
+	return err;
+}
+
 static int rsvdctl_create_run(struct rsvdctl *ctl)
 {
 	const char *path = poptGetArg(ctl->pc);
@@ -240,6 +266,9 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	    !rsvdctl_create_parent(ctl, path, &params)) {
 		return RSVDCTL_FAILED;
 	}
+	if (create_opts.preallocate && !params.fixed) {
+		return rsvdctl_usage(ctl, "--preallocate needs --type=fixed");
+	}
 
 	storage = rsvdctl_create_begin(ctl, path);
 	if (storage == NULL) {
@@ -247,6 +276,16 @@ static int rsvdctl_create_run(struct rsvdctl *ctl)
 	}
 	status = vhdx_create(storage, &params);
 	TALLOC_FREE(storage);
+	if (NT_STATUS_IS_OK(status) && create_opts.preallocate) {
+		int err = create_preallocate(path);
+
+		if (err != 0) {
+			rsvdctl_create_end(path, false);
+			return rsvdctl_error(ctl, "cannot set aside the space "
+					     "for %s: %s", path,
+					     strerror(err));
+		}
+	}
 	rsvdctl_create_end(path, NT_STATUS_IS_OK(status));
 	if (NT_STATUS_EQUAL(status, NT_STATUS_INVALID_PARAMETER)) {
 		return rsvdctl_usage(ctl, "a VHDX cannot have these sizes");

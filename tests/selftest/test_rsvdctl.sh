@@ -80,6 +80,23 @@ create_never_overwrites()
 	says "File exists" "$rsvdctl" create --size=1M "$image"
 }
 
+create_sets_space_aside()
+{
+	"$rsvdctl" create --size=16M --type=fixed --preallocate \
+		"$tmp/aside.vhdx" &&
+		test "$(du -k "$tmp/aside.vhdx" | cut -f1)" -ge 16384 &&
+		"$rsvdctl" check "$tmp/aside.vhdx" || return 1
+	rm "$tmp/aside.vhdx"
+	# A full file system
+	says "No space left" strace -f -o "$tmp/calls" -e trace=fallocate \
+		-e inject=fallocate:error=ENOSPC "$rsvdctl" create --size=16M \
+		--type=fixed --preallocate "$tmp/aside.vhdx" &&
+		! test -e "$tmp/aside.vhdx" &&
+		says "needs --type=fixed" "$rsvdctl" create --size=16M \
+			--preallocate "$tmp/aside.vhdx" &&
+		! test -e "$tmp/aside.vhdx"
+}
+
 sizes_that_no_vhdx_has_are_refused()
 {
 	says "cannot have these sizes" "$rsvdctl" create --size=1000 \
@@ -997,6 +1014,7 @@ check "a created image is clean" created_image_is_clean
 check "what takes a file says so of a server" \
 	what_takes_a_file_says_so_of_a_server
 check "create never overwrites" create_never_overwrites
+check "create sets space aside" create_sets_space_aside
 check "sizes that no VHDX has are refused" sizes_that_no_vhdx_has_are_refused
 check "info of a file has its geometry" info_of_a_file_has_its_geometry
 check "info does not look at each block of the largest disk" \
