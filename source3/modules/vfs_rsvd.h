@@ -61,6 +61,13 @@ struct rsvd_config {
 struct rsvd_io;
 struct rsvd_parent;
 
+/* Is it worth to try without a thread? */
+struct rsvd_quick {
+	bool possible;
+	unsigned int pause;	/* not for so many */
+	unsigned int next_pause;	/* not for so many after the next failure */
+};
+
 /*
  * Of an fsp that was opened with a SVHDX_OPEN_DEVICE_CONTEXT. Its VFS
  * extension is a pointer to this, because an extension is no talloc context.
@@ -71,6 +78,8 @@ struct rsvd_fsp {
 	struct rsvd_disk *disk;
 	uint64_t open_id;	/* in the disk's table of opens */
 	struct vhdx_storage storage;
+	struct rsvd_quick quick_read;
+	struct rsvd_quick quick_write;
 	struct vhdx *image;	/* NULL for a raw open */
 	struct rsvd_parent *parents;	/* files of a differencing image */
 	struct rsvd_open *open;	/* set last: READ and WRITE may come */

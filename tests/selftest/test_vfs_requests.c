@@ -1,5 +1,5 @@
 /*
- * vfs_rsvd: what SMB2 requests other than READ and WRITE do to a shared disk
+ * vfs_rsvd: what SMB2 requests do to a shared disk
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
@@ -162,6 +162,50 @@ static void an_empty_read_is_no_error(void **state)
 			       fixture->disk->fid_volatile, 0, 0, fixture,
 			       &data, &length));
 	assert_int_equal(length, 0);
+}
+
+/* Every other page of the file is in memory after this. */
+static void forget_half(const char *path)
+{
+	uint8_t page[4096];
+	off_t offset;
+	int fd = open(path, O_RDONLY);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	/* No reading ahead */
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM), 0);
+	for (offset = 0; pread(fd, page, sizeof(page), offset) > 0;
+	     offset += 2 * sizeof(page)) {
+		;
+	}
+	close(fd);
+}
+
+static void a_read_is_right_whatever_of_it_is_in_memory(void **state)
+{
+	struct fixture *fixture = *state;
+	const size_t lengths[] = { 512, 4096, 8192, 20480, 128 * 1024, MIB };
+	uint32_t *written = talloc_array(fixture, uint32_t, MIB / 4);
+	uint8_t *data = talloc_array(fixture, uint8_t, MIB);
+	size_t i, done;
+
+	for (i = 0; i < MIB / 4; i++) {
+		written[i] = i;
+	}
+	assert_ok(librsvd_write(fixture->disk, written, MIB, MIB, 0));
+
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		forget_half(attach_path(fixture, "disk.vhdx"));
+		for (done = 0; done < MIB; done += lengths[i]) {
+			size_t n = MIN(lengths[i], MIB - done);
+
+			assert_ok(librsvd_read(fixture->disk, data + done, n,
+					       MIB + done, NULL));
+		}
+		assert_memory_equal(data, written, MIB);
+	}
 }
 
 static void a_rename_is_not_supported(void **state)
@@ -327,6 +371,7 @@ int main(void)
 		TEST(a_lock_that_would_wait_is_not_granted_at_once),
 		TEST(the_end_of_file_is_that_of_the_virtual_disk),
 		TEST(an_empty_read_is_no_error),
+		TEST(a_read_is_right_whatever_of_it_is_in_memory),
 		TEST(a_rename_is_not_supported),
 		TEST(a_link_is_an_invalid_parameter),
 		TEST(the_end_of_file_cannot_be_set),
