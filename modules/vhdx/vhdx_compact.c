@@ -202,27 +202,6 @@ static NTSTATUS entry_read(struct compact_state *c, uint64_t index,
 
 /* Blocks that are not in the file */
 
-static NTSTATUS block_is_zero(struct compact_state *c, uint64_t block,
-			      uint64_t place, bool *is_zero)
-{
-	uint64_t length = vhdx_bat_block_length(c->image, block);
-	uint64_t done;
-
-	*is_zero = true;
-	for (done = 0; done < length && *is_zero; done += COPY_PIECE) {
-		size_t piece = MIN(length - done, COPY_PIECE);
-		NTSTATUS status;
-
-		status = vhdx_file_read(c->image->storage, c->buf, piece,
-					place + done);
-		if (!NT_STATUS_IS_OK(status)) {
-			return status;
-		}
-		*is_zero = all_zero(c->buf, piece);
-	}
-	return NT_STATUS_OK;
-}
-
 static NTSTATUS block_look_at(struct compact_state *c,
 			      struct compact_change *change, uint64_t block,
 			      uint64_t entry)
@@ -244,7 +223,9 @@ static NTSTATUS block_look_at(struct compact_state *c,
 	}
 	c->done += c->image->geometry.block_size;
 	if (!c->image->geometry.leave_blocks_allocated) {
-		status = block_is_zero(c, block, place, &is_zero);
+		status = vhdx_file_is_zero(
+			c->image->storage, c->buf, place,
+			vhdx_bat_block_length(c->image, block), &is_zero);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}

@@ -5,10 +5,11 @@
  */
 
 #include "replace.h"
+#include "lib/util/samba_util.h"
 #include "libcli/util/error.h"
 #include "modules/vhdx/vhdx_private.h"
 
-#define ZERO_PIECE ((size_t)VHDX_MIB)
+#define PIECE ((size_t)VHDX_MIB)
 
 NTSTATUS vhdx_errno_status(int err)
 {
@@ -122,6 +123,29 @@ NTSTATUS vhdx_file_punch(struct vhdx_storage *storage, uint64_t offset,
 	return vhdx_errno_status(errno);
 }
 
+NTSTATUS vhdx_file_is_zero(struct vhdx_storage *storage, uint8_t *buf,
+			   uint64_t offset, uint64_t length, bool *is_zero)
+{
+	*is_zero = true;
+	while (length > 0 && *is_zero) {
+		uint64_t run = length;
+		bool has_data = vhdx_file_has_data(storage, offset, &run);
+		NTSTATUS status;
+
+		if (has_data) {
+			run = MIN(run, PIECE);
+			status = vhdx_file_read(storage, buf, run, offset);
+			if (!NT_STATUS_IS_OK(status)) {
+				return status;
+			}
+			*is_zero = all_zero(buf, run);
+		}
+		offset += run;
+		length -= run;
+	}
+	return NT_STATUS_OK;
+}
+
 NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 			uint64_t length, bool give_back)
 {
@@ -139,12 +163,12 @@ NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 		status = NT_STATUS_OK;
 	}
 
-	zeros = talloc_zero_size(NULL, MIN(length, ZERO_PIECE));
+	zeros = talloc_zero_size(NULL, MIN(length, PIECE));
 	if (zeros == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
 	while (length > 0 && NT_STATUS_IS_OK(status)) {
-		size_t piece = MIN(length, ZERO_PIECE);
+		size_t piece = MIN(length, PIECE);
 
 		status = vhdx_file_write(storage, zeros, piece, offset);
 		offset += piece;

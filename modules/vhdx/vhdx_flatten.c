@@ -100,25 +100,19 @@ static NTSTATUS range_is_zero(struct flatten *f, uint64_t offset,
 	*is_zero = true;
 	while (length > 0 && *is_zero) {
 		struct vhdx_source source;
-		size_t piece;
 		NTSTATUS status;
 
 		status = vhdx_source_find(f->image, offset, length, &source);
+		if (NT_STATUS_IS_OK(status) && source.storage != NULL) {
+			status = vhdx_file_is_zero(source.storage, f->buf,
+						   source.file_offset,
+						   source.length, is_zero);
+		}
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		piece = source.length;
-		if (source.storage != NULL) {
-			piece = MIN(source.length, COPY_PIECE);
-			status = vhdx_file_read(source.storage, f->buf, piece,
-						source.file_offset);
-			if (!NT_STATUS_IS_OK(status)) {
-				return status;
-			}
-			*is_zero = all_zero(f->buf, piece);
-		}
-		offset += piece;
-		length -= piece;
+		offset += source.length;
+		length -= source.length;
 	}
 	return NT_STATUS_OK;
 }

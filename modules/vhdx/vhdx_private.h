@@ -171,6 +171,9 @@ NTSTATUS vhdx_file_punch(struct vhdx_storage *storage, uint64_t offset,
 /* Is there anything but a hole? *length is cut to what that is true of. */
 bool vhdx_file_has_data(const struct vhdx_storage *storage, uint64_t offset,
 			uint64_t *length);
+/* Is there nothing but zeros? *buf* is VHDX_MIB of memory to read it to. */
+NTSTATUS vhdx_file_is_zero(struct vhdx_storage *storage, uint8_t *buf,
+			   uint64_t offset, uint64_t length, bool *is_zero);
 /* Zeros in the file, giving the space back where give_back and possible. */
 NTSTATUS vhdx_file_zero(struct vhdx_storage *storage, uint64_t offset,
 			uint64_t length, bool give_back);

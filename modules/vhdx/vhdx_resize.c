@@ -147,25 +147,14 @@ void vhdx_shape_publish(struct vhdx *image, struct vhdx_state *state)
 static NTSTATUS range_is_zero(struct vhdx *image, uint64_t offset,
 			      uint64_t length, bool *is_zero)
 {
-	size_t size = MIN(length, COPY_PIECE);
-	NTSTATUS status = NT_STATUS_OK;
-	uint8_t *buf = NULL;
+	uint8_t *buf = talloc_size(image, COPY_PIECE);
+	NTSTATUS status;
 
-	buf = talloc_size(image, size);
 	if (buf == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	*is_zero = true;
-	while (length > 0 && *is_zero) {
-		size = MIN(length, size);
-		status = vhdx_file_read(image->storage, buf, size, offset);
-		if (!NT_STATUS_IS_OK(status)) {
-			break;
-		}
-		*is_zero = all_zero(buf, size);
-		offset += size;
-		length -= size;
-	}
+	status = vhdx_file_is_zero(image->storage, buf, offset, length,
+				   is_zero);
 	TALLOC_FREE(buf);
 	return status;
 }
