@@ -46,7 +46,8 @@ struct compact_state {
 	uint8_t *bat;			/* BAT_PIECE_SIZE of it */
 	uint64_t bat_first;		/* the entries that are there */
 	uint64_t bat_num;
-	struct placed_block *blocks;	/* those in the file, by place */
+	/* Those in the file, by place: from malloc(), see blocks_alloc() */
+	struct placed_block *blocks;
 	size_t num_blocks;
 	uint64_t done;			/* bytes looked at or moved */
 	uint64_t total;
@@ -394,6 +395,23 @@ static NTSTATUS blocks_move(struct compact_state *c)
 	return status;
 }
 
+static int compact_state_destructor(struct compact_state *c)
+{
+	SAFE_FREE(c->blocks);
+	return 0;
+}
+
+/* Up to 64 Mi of them, and talloc gives no more than 256 MiB. */
+static NTSTATUS blocks_alloc(struct compact_state *c, size_t num)
+{
+	c->blocks = calloc(MAX(num, 1), sizeof(c->blocks[0]));
+	if (c->blocks == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	talloc_set_destructor(c, compact_state_destructor);
+	return NT_STATUS_OK;
+}
+
 /* All of it, as it is; nothing is done to an image with an error. */
 static NTSTATUS bat_check(struct compact_state *c)
 {
@@ -401,6 +419,7 @@ static NTSTATUS bat_check(struct compact_state *c)
 	uint64_t num = vhdx_bat_num_entries(image);
 	struct vhdx_findings *errors = NULL;
 	struct vhdx_space *space = NULL;
+	size_t num_blocks = 0;
 	uint64_t i;
 
 	errors = talloc_zero(c, struct vhdx_findings);
@@ -418,20 +437,15 @@ static NTSTATUS bat_check(struct compact_state *c)
 		}
 		vhdx_bat_entry_check(image, i, entry, space, errors);
 		if (VHDX_BAT_STATE(entry) == VHDX_PAYLOAD_FULLY_PRESENT) {
-			c->num_blocks += 1;
+			num_blocks += 1;
 		}
 	}
 	TALLOC_FREE(space);
 	if (errors->num_errors > 0) {
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
-	c->blocks = talloc_array(c, struct placed_block, c->num_blocks);
-	if (c->blocks == NULL) {
-		return NT_STATUS_NO_MEMORY;
-	}
-	c->total = 2 * c->num_blocks * image->geometry.block_size;
-	c->num_blocks = 0;
-	return NT_STATUS_OK;
+	c->total = 2 * num_blocks * image->geometry.block_size;
+	return blocks_alloc(c, num_blocks);
 }
 
 static NTSTATUS image_compact(struct compact_state *c)
