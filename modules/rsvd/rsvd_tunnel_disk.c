@@ -160,7 +160,7 @@ NTSTATUS rsvd_tunnel_safe_size(struct rsvd_tunnel_request *req)
 	 * Whatever has been written is user data, so the partition table (the
 	 * copy of a GPT is in the last sectors) counts too.
 	 */
-	status = vhdx_safe_size(req->open->image, 0,
+	status = vhdx_safe_size(req->open->image, 0, NULL, NULL,
 				&response.safe_virtual_size);
 	if (!NT_STATUS_IS_OK(status)) {
 		/* What it has is always safe. */

@@ -260,7 +260,8 @@ static NTSTATUS rsvd_meta_resize_disk(
 	}
 
 	if (resize->shrink_to_minimum_safe_size != 0) {
-		status = vhdx_safe_size(open->image, 0, &new_size);
+		status = vhdx_safe_size(open->image, 0, NULL, NULL,
+					&new_size);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
@@ -272,7 +273,7 @@ static NTSTATUS rsvd_meta_resize_disk(
 		flags |= VHDX_RESIZE_DISCARD;
 	}
 
-	status = vhdx_resize(open->image, new_size, flags);
+	status = vhdx_resize(open->image, new_size, flags, NULL, NULL);
 	if (!NT_STATUS_IS_OK(status) || (new_size == old_size)) {
 		return status;
 	}

@@ -218,6 +218,16 @@ NTSTATUS vhdx_flush(struct vhdx *image);
  */
 NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length);
 
+/**
+ * How far something is that can take long: called often. What goes through
+ * several things begins each of them with a *done* of 0 and a total of its own.
+ *
+ * @param[in]  done   bytes, up to total
+ * @return false: leave it at that, in order
+ */
+typedef bool (*vhdx_progress_fn)(uint64_t done, uint64_t total,
+				 void *private_data);
+
 /* VHD_RESIZE_WOULD_TRUNCATE_DATA, as Windows has it in winerror.h */
 #define NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA NT_STATUS(0xC03A0025)
 
@@ -230,8 +240,14 @@ NTSTATUS vhdx_zero(struct vhdx *image, uint64_t offset, uint64_t length);
  * The end of the last block with data: what the disk can safely be shrunk to.
  * A block that has a place in the file is data, whatever is there, since it
  * may just be written; but see VHDX_RESIZE_ALONE.
+ *
+ * @param[in]  progress  may be NULL
+ * @return NT_STATUS_CANCELLED      progress said so
+ *         NT_STATUS_NOT_SUPPORTED  the image has a parent
  */
-NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags, uint64_t *size);
+NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags,
+			vhdx_progress_fn progress, void *private_data,
+			uint64_t *size);
 
 /**
  * Give the disk another size, while it is used: everybody who has it open
@@ -240,14 +256,18 @@ NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags, uint64_t *size);
  *
  * @param[in]  new_size  bytes, a multiple of the logical sector size
  * @param[in]  flags     VHDX_RESIZE_*
- * @return NT_STATUS_INVALID_PARAMETER  no such size, or smaller than it is
+ * @param[in]  progress  may be NULL
+ * @return NT_STATUS_CANCELLED          progress said so before anything was
+ *                                      changed; later it is not asked
+ *         NT_STATUS_INVALID_PARAMETER  no such size, or smaller than it is
  *                                      without VHDX_RESIZE_SHRINK
  *         NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA  see vhdx_safe_size()
  *         NT_STATUS_NOT_SUPPORTED      the image has a parent
  *
  * MS-VHDX 2.6.2.2 (virtual disk size), 2.2.3 (the BAT may have to move).
  */
-NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags);
+NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags,
+		     vhdx_progress_fn progress, void *private_data);
 
 struct vhdx_create_params {
 	uint64_t virtual_size;		/* multiple of the logical sector */
@@ -303,12 +323,10 @@ struct vhdx_check_report {
  *
  * NT_STATUS_OK whatever was found, as long as the file could be read.
  *
- * @param[in]  progress  called often, with bytes of the BAT; false: leave it at
- *                       that. May be NULL
+ * @param[in]  progress  may be NULL
  */
 NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		    bool (*progress)(uint64_t done, uint64_t total,
-				     void *private_data),
+		    vhdx_progress_fn progress,
 		    void *private_data, struct vhdx_check_report **report);
 
 struct vhdx_repair_report {
@@ -323,12 +341,14 @@ struct vhdx_repair_report {
  *
  * @param[in]  shared  who may use it, NULL when the caller knows that nobody
  *                     does
- * @return NT_STATUS_OK                 whatever is left
+ * @param[in]  progress  may be NULL
+ * @return NT_STATUS_OK                 whatever is left; left->stopped when
+ *                                      progress said so
  *         NT_STATUS_SHARING_VIOLATION  somebody writes the image
  */
 NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		     struct vhdx_shared *shared,
-		     struct vhdx_repair_report **report);
+		     struct vhdx_shared *shared, vhdx_progress_fn progress,
+		     void *private_data, struct vhdx_repair_report **report);
 
 struct vhdx_compact_report {
 	uint64_t num_dropped;	/* blocks of zeros */
@@ -344,14 +364,12 @@ struct vhdx_compact_report {
  *
  * @param[in]  storage   nobody else may have it open; not a differencing
  *                       image
- * @param[in]  progress  called often; false: leave it at that, in order. May
- *                       be NULL
+ * @param[in]  progress  may be NULL
  * @param[out] report    also set when it fails
  * @param[out] reason    as vhdx_open()
  */
 NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		      bool (*progress)(uint64_t done, uint64_t total,
-				       void *private_data),
+		      vhdx_progress_fn progress,
 		      void *private_data, struct vhdx_compact_report *report,
 		      char **reason);
 
@@ -376,8 +394,7 @@ struct vhdx_merge_report {
  * @param[in]  parents   the first file that parents->open is asked for is the
  *                       parent: that one has to be open for writing
  * @param[in]  flags     VHDX_MERGE_*
- * @param[in]  progress  called often, with bytes; false: leave it at that, in
- *                       order. May be NULL
+ * @param[in]  progress  may be NULL
  * @param[out] report    also set when it fails; parent_path is a child of
  *                       mem_ctx
  * @param[out] reason    as vhdx_open()
@@ -390,8 +407,7 @@ struct vhdx_merge_report {
  */
 NTSTATUS vhdx_merge(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		    const struct vhdx_parents *parents, uint32_t flags,
-		    bool (*progress)(uint64_t done, uint64_t total,
-				     void *private_data),
+		    vhdx_progress_fn progress,
 		    void *private_data, struct vhdx_merge_report *report,
 		    char **reason);
 
@@ -408,8 +424,7 @@ struct vhdx_flatten_report {
  *
  * @param[in]  storage   nobody else may have it open, and nobody may write the
  *                       parents
- * @param[in]  progress  called often, with bytes; false: leave it at that, in
- *                       order. May be NULL
+ * @param[in]  progress  may be NULL
  * @param[out] report    also set when it fails
  * @param[out] reason    as vhdx_open()
  *
@@ -417,8 +432,7 @@ struct vhdx_flatten_report {
  */
 NTSTATUS vhdx_flatten(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		      const struct vhdx_parents *parents,
-		      bool (*progress)(uint64_t done, uint64_t total,
-				       void *private_data),
+		      vhdx_progress_fn progress,
 		      void *private_data, struct vhdx_flatten_report *report,
 		      char **reason);
 

@@ -19,7 +19,7 @@ struct check_state {
 	struct vhdx *image;
 	struct vhdx_findings *findings;
 	struct vhdx_check_report *report;
-	bool (*progress)(uint64_t done, uint64_t total, void *private_data);
+	vhdx_progress_fn progress;
 	void *private_data;
 	uint8_t *buf;			/* BAT_PIECE_SIZE */
 	uint64_t window;		/* where the window begins */
@@ -259,8 +259,7 @@ static NTSTATUS image_check(struct check_state *check)
 }
 
 NTSTATUS vhdx_check(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		    bool (*progress)(uint64_t done, uint64_t total,
-				     void *private_data),
+		    vhdx_progress_fn progress,
 		    void *private_data, struct vhdx_check_report **report)
 {
 	struct check_state check = {

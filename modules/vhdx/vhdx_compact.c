@@ -39,7 +39,7 @@ struct placed_block {
 struct compact_state {
 	struct vhdx *image;
 	struct vhdx_compact_report *report;
-	bool (*progress)(uint64_t done, uint64_t total, void *private_data);
+	vhdx_progress_fn progress;
 	void *private_data;
 	bool stopped;
 	uint8_t *buf;			/* COPY_PIECE */
@@ -49,7 +49,7 @@ struct compact_state {
 	/* Those in the file, by place: from malloc(), see blocks_alloc() */
 	struct placed_block *blocks;
 	size_t num_blocks;
-	uint64_t done;			/* bytes looked at or moved */
+	uint64_t done;			/* bytes looked at or moved, BAT too */
 	uint64_t total;
 };
 
@@ -185,6 +185,7 @@ static NTSTATUS entry_read(struct compact_state *c, uint64_t index,
 				   vhdx_bat_num_entries(image) - index);
 		NTSTATUS status;
 
+		goes_on(c);
 		c->bat_num = 0;
 		status = vhdx_file_read(image->storage, c->bat,
 					num * VHDX_BAT_ENTRY_SIZE,
@@ -195,6 +196,7 @@ static NTSTATUS entry_read(struct compact_state *c, uint64_t index,
 		}
 		c->bat_first = index;
 		c->bat_num = num;
+		c->done += num * VHDX_BAT_ENTRY_SIZE;
 	}
 	*entry = PULL_LE_U64(c->bat,
 			     (index - c->bat_first) * VHDX_BAT_ENTRY_SIZE);
@@ -257,11 +259,11 @@ static NTSTATUS zeros_drop(struct compact_state *c)
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
+		if (c->stopped || (entry != 0 && !goes_on(c))) {
+			break;
+		}
 		if (entry == 0) {
 			continue;
-		}
-		if (!goes_on(c)) {
-			break;
 		}
 		status = block_look_at(c, &change, block, entry);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -427,7 +429,8 @@ static NTSTATUS bat_check(struct compact_state *c)
 	if (errors == NULL || space == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
-	for (i = 0; i < num; i++) {
+	c->total = num * VHDX_BAT_ENTRY_SIZE;
+	for (i = 0; i < num && !c->stopped; i++) {
 		uint64_t entry;
 		NTSTATUS status;
 
@@ -444,7 +447,10 @@ static NTSTATUS bat_check(struct compact_state *c)
 	if (errors->num_errors > 0) {
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
-	c->total = 2 * num_blocks * image->geometry.block_size;
+	c->done = 0;
+	c->bat_num = 0;
+	c->total = num * VHDX_BAT_ENTRY_SIZE +
+		   2 * num_blocks * image->geometry.block_size;
 	return blocks_alloc(c, num_blocks);
 }
 
@@ -461,7 +467,7 @@ static NTSTATUS image_compact(struct compact_state *c)
 	if (NT_STATUS_IS_OK(status)) {
 		status = bat_check(c);
 	}
-	if (NT_STATUS_IS_OK(status)) {
+	if (NT_STATUS_IS_OK(status) && !c->stopped) {
 		status = zeros_drop(c);
 	}
 	if (NT_STATUS_IS_OK(status) && goes_on(c)) {
@@ -472,8 +478,7 @@ static NTSTATUS image_compact(struct compact_state *c)
 }
 
 NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		      bool (*progress)(uint64_t done, uint64_t total,
-				       void *private_data),
+		      vhdx_progress_fn progress,
 		      void *private_data, struct vhdx_compact_report *report,
 		      char **reason)
 {
@@ -508,14 +513,18 @@ NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	if (NT_STATUS_IS_OK(status)) {
 		status = closed;
 	}
-	if (NT_STATUS_IS_OK(status)) {
+	report->stopped = c->stopped;
+	if (NT_STATUS_IS_OK(status) && !report->stopped) {
 		/* Cuts off what is at the end. */
-		status = vhdx_repair(c, storage, NULL, &repair);
+		status = vhdx_repair(c, storage, NULL, progress, private_data,
+				     &repair);
+	}
+	if (NT_STATUS_IS_OK(status) && repair != NULL) {
+		report->stopped = repair->left->stopped;
 	}
 	if (NT_STATUS_IS_OK(status)) {
 		status = vhdx_file_size(storage, &report->new_size);
 	}
-	report->stopped = c->stopped;
 	TALLOC_FREE(c);
 	return status;
 }

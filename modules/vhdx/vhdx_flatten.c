@@ -38,7 +38,7 @@
 struct flatten {
 	struct vhdx *image;
 	struct vhdx_flatten_report *report;
-	bool (*progress)(uint64_t done, uint64_t total, void *private_data);
+	vhdx_progress_fn progress;
 	void *private_data;
 	uint8_t *buf;			/* COPY_PIECE */
 	uint64_t first;			/* of the blocks to be copied ... */
@@ -296,8 +296,7 @@ static NTSTATUS image_flatten(struct flatten *f)
 
 NTSTATUS vhdx_flatten(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		      const struct vhdx_parents *parents,
-		      bool (*progress)(uint64_t done, uint64_t total,
-				       void *private_data),
+		      vhdx_progress_fn progress,
 		      void *private_data, struct vhdx_flatten_report *report,
 		      char **reason)
 {
@@ -327,7 +326,11 @@ NTSTATUS vhdx_flatten(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	}
 	if (NT_STATUS_IS_OK(status) && !report->stopped) {
 		/* Cuts off what is at the end. */
-		status = vhdx_repair(f, storage, NULL, &repair);
+		status = vhdx_repair(f, storage, NULL, progress, private_data,
+				     &repair);
+	}
+	if (NT_STATUS_IS_OK(status) && repair != NULL) {
+		report->stopped = repair->left->stopped;
 	}
 	TALLOC_FREE(f);
 	return status;

@@ -53,7 +53,7 @@ struct merge {
 	struct vhdx *parent;
 	struct GUID linkage2;		/* what the parent gets */
 	struct vhdx_merge_report *report;
-	bool (*progress)(uint64_t done, uint64_t total, void *private_data);
+	vhdx_progress_fn progress;
 	void *private_data;
 	uint8_t *buf;			/* COPY_PIECE */
 	uint64_t done;			/* bytes copied */
@@ -220,7 +220,7 @@ static NTSTATUS child_copy(struct merge *m)
 		return status;
 	}
 	if (size > m->parent->geometry.virtual_size) {
-		status = vhdx_resize(m->parent, size, 0);
+		status = vhdx_resize(m->parent, size, 0, NULL, NULL);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
@@ -344,8 +344,7 @@ static NTSTATUS child_merge(struct merge *m, TALLOC_CTX *mem_ctx,
 
 NTSTATUS vhdx_merge(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		    const struct vhdx_parents *parents, uint32_t flags,
-		    bool (*progress)(uint64_t done, uint64_t total,
-				     void *private_data),
+		    vhdx_progress_fn progress,
 		    void *private_data, struct vhdx_merge_report *report,
 		    char **_reason)
 {

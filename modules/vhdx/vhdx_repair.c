@@ -32,6 +32,9 @@ struct repair_state {
 	uint8_t *buf;			/* BAT_PIECE_SIZE */
 	bool bat_is_right;		/* or has been made so */
 	uint64_t used_end;
+	vhdx_progress_fn progress;
+	void *private_data;
+	bool stopped;
 };
 
 static NTSTATUS log_repair(struct vhdx *image, struct vhdx_state *state,
@@ -101,6 +104,15 @@ static uint64_t entry_right(const struct vhdx *image, uint64_t index,
 	return entry & ~VHDX_BAT_RESERVED(entry);
 }
 
+static bool goes_on(struct repair_state *repair, uint64_t done, uint64_t total)
+{
+	if (repair->progress != NULL && !repair->stopped) {
+		repair->stopped = !repair->progress(done, total,
+						    repair->private_data);
+	}
+	return !repair->stopped;
+}
+
 /*
  * One look at all of the table as it has to be. Where *write is set, it is
  * also made so; *num_wrong are the entries that are not.
@@ -121,6 +133,10 @@ static NTSTATUS bat_pass(struct vhdx *image, struct repair_state *repair,
 		uint64_t before = *num_wrong;
 		NTSTATUS status;
 
+		if (!goes_on(repair, first * VHDX_BAT_ENTRY_SIZE,
+			     num * VHDX_BAT_ENTRY_SIZE)) {
+			return NT_STATUS_OK;
+		}
 		piece = MIN(piece, num - first);
 		status = vhdx_file_read(image->storage, repair->buf,
 					piece * VHDX_BAT_ENTRY_SIZE, offset);
@@ -176,7 +192,7 @@ static NTSTATUS bat_repair(struct vhdx *image, struct repair_state *repair)
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	repair->bat_is_right = errors->num_errors == 0;
+	repair->bat_is_right = errors->num_errors == 0 && !repair->stopped;
 	if (!repair->bat_is_right || num_wrong == 0) {
 		return NT_STATUS_OK;
 	}
@@ -186,6 +202,10 @@ static NTSTATUS bat_repair(struct vhdx *image, struct repair_state *repair)
 	}
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
+	}
+	if (repair->stopped) {
+		repair->bat_is_right = false;
+		return NT_STATUS_OK;
 	}
 	vhdx_find(repair->fixed, false, "BAT", "entries",
 		  "%" PRIu64 " had something that has to be 0", num_wrong);
@@ -286,11 +306,13 @@ static NTSTATUS repair_run(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 }
 
 NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
-		     struct vhdx_shared *shared,
-		     struct vhdx_repair_report **_report)
+		     struct vhdx_shared *shared, vhdx_progress_fn progress,
+		     void *private_data, struct vhdx_repair_report **_report)
 {
 	struct vhdx_repair_report *report = NULL;
-	struct repair_state repair = { .fixed = NULL };
+	struct repair_state repair = {
+		.progress = progress, .private_data = private_data,
+	};
 	TALLOC_CTX *frame = NULL;
 	NTSTATUS status;
 
@@ -307,13 +329,14 @@ NTSTATUS vhdx_repair(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	status = repair_run(frame, storage, shared, &repair);
 	TALLOC_FREE(frame);
 	if (NT_STATUS_IS_OK(status)) {
-		status = vhdx_check(report, storage, NULL, NULL,
+		status = vhdx_check(report, storage, progress, private_data,
 				    &report->left);
 	}
 	if (!NT_STATUS_IS_OK(status)) {
 		TALLOC_FREE(report);
 		return status;
 	}
+	report->left->stopped |= repair.stopped;
 	report->fixed = repair.fixed->list;
 	report->num_fixed = repair.fixed->num;
 	*_report = report;

@@ -144,23 +144,9 @@ void vhdx_shape_publish(struct vhdx *image, struct vhdx_state *state)
 
 /* What is data */
 
-static NTSTATUS range_is_zero(struct vhdx *image, uint64_t offset,
-			      uint64_t length, bool *is_zero)
-{
-	uint8_t *buf = talloc_size(image, COPY_PIECE);
-	NTSTATUS status;
-
-	if (buf == NULL) {
-		return NT_STATUS_NO_MEMORY;
-	}
-	status = vhdx_file_is_zero(image->storage, buf, offset, length,
-				   is_zero);
-	TALLOC_FREE(buf);
-	return status;
-}
-
+/* *buf*: to read what is there for zeros, or NULL when a place is enough */
 static NTSTATUS block_is_data(struct vhdx *image, uint64_t block,
-			      uint64_t entry, uint32_t flags, bool *is_data)
+			      uint64_t entry, uint8_t *buf, bool *is_data)
 {
 	uint64_t place = vhdx_bat_entry_place(image, block, entry, NULL);
 	bool is_zero = false;
@@ -170,17 +156,20 @@ static NTSTATUS block_is_data(struct vhdx *image, uint64_t block,
 	if (place == VHDX_PLACE_BAD) {
 		return NT_STATUS_FILE_CORRUPT_ERROR;
 	}
-	if (!*is_data || (flags & VHDX_RESIZE_ALONE) == 0) {
+	if (!*is_data || buf == NULL) {
 		return NT_STATUS_OK;
 	}
-	status = range_is_zero(image, place,
-			       vhdx_bat_block_length(image, block), &is_zero);
+	status = vhdx_file_is_zero(image->storage, buf, place,
+				   vhdx_bat_block_length(image, block),
+				   &is_zero);
 	*is_data = !is_zero;
 	return status;
 }
 
 /* From the end on, as the file has it now */
-static NTSTATUS data_end(struct vhdx *image, uint32_t flags, uint64_t *end)
+static NTSTATUS data_end_find(struct vhdx *image, uint8_t *data_buf,
+			      vhdx_progress_fn progress, void *private_data,
+			      uint64_t *end)
 {
 	uint64_t known = UINT64_MAX;
 	uint8_t buf[SECTOR];
@@ -193,6 +182,13 @@ static NTSTATUS data_end(struct vhdx *image, uint32_t flags, uint64_t *end)
 		bool is_data = false;
 		NTSTATUS status;
 
+		if (progress != NULL &&
+		    !progress((image->num_blocks - block) <<
+			      image->block_shift,
+			      image->num_blocks << image->block_shift,
+			      private_data)) {
+			return NT_STATUS_CANCELLED;
+		}
 		if (sector != known) {
 			status = vhdx_bat_sector_read(image, sector, buf);
 			if (!NT_STATUS_IS_OK(status)) {
@@ -203,7 +199,7 @@ static NTSTATUS data_end(struct vhdx *image, uint32_t flags, uint64_t *end)
 		status = block_is_data(
 			image, block - 1,
 			PULL_LE_U64(buf, in_sector * VHDX_BAT_ENTRY_SIZE),
-			flags, &is_data);
+			data_buf, &is_data);
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
@@ -218,7 +214,27 @@ static NTSTATUS data_end(struct vhdx *image, uint32_t flags, uint64_t *end)
 	return NT_STATUS_OK;
 }
 
-NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags, uint64_t *size)
+static NTSTATUS data_end(struct vhdx *image, uint32_t flags,
+			 vhdx_progress_fn progress, void *private_data,
+			 uint64_t *end)
+{
+	uint8_t *buf = NULL;
+	NTSTATUS status;
+
+	if ((flags & VHDX_RESIZE_ALONE) != 0) {
+		buf = talloc_size(image, COPY_PIECE);
+		if (buf == NULL) {
+			return NT_STATUS_NO_MEMORY;
+		}
+	}
+	status = data_end_find(image, buf, progress, private_data, end);
+	TALLOC_FREE(buf);
+	return status;
+}
+
+NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags,
+			vhdx_progress_fn progress, void *private_data,
+			uint64_t *size)
 {
 	NTSTATUS status;
 
@@ -229,7 +245,7 @@ NTSTATUS vhdx_safe_size(struct vhdx *image, uint32_t flags, uint64_t *size)
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;
 	}
-	return data_end(image, flags, size);
+	return data_end(image, flags, progress, private_data, size);
 }
 
 /* The step */
@@ -241,7 +257,17 @@ struct resize_step {
 	uint64_t bat_offset;	/* a place of our own for it, or 0 */
 	uint64_t bat_length;
 	uint64_t clear_end;	/* of the BAT, in sectors */
+	vhdx_progress_fn progress;
+	void *private_data;
 };
+
+/* Where it is too late to be left */
+static void tell(const struct resize_step *step, uint64_t done, uint64_t total)
+{
+	if (step->progress != NULL) {
+		step->progress(done, total, step->private_data);
+	}
+}
 
 /* Sectors of the file that a log entry changes */
 struct resize_updates {
@@ -339,7 +365,7 @@ static NTSTATUS region_updates(struct vhdx *image,
 }
 
 /* Where it is all zeros already nothing is written. */
-static NTSTATUS bat_copy(struct vhdx *image, uint64_t to)
+static NTSTATUS bat_copy(struct vhdx *image, const struct resize_step *step)
 {
 	NTSTATUS status = NT_STATUS_OK;
 	uint8_t *buf = NULL;
@@ -350,6 +376,7 @@ static NTSTATUS bat_copy(struct vhdx *image, uint64_t to)
 		return NT_STATUS_NO_MEMORY;
 	}
 	for (done = 0; done < image->bat.length; done += COPY_PIECE) {
+		tell(step, done, image->bat.length);
 		status = vhdx_file_read(image->storage, buf, COPY_PIECE,
 					image->bat.offset + done);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -359,7 +386,7 @@ static NTSTATUS bat_copy(struct vhdx *image, uint64_t to)
 			continue;
 		}
 		status = vhdx_file_write(image->storage, buf, COPY_PIECE,
-					 to + done);
+					 step->bat_offset + done);
 		if (!NT_STATUS_IS_OK(status)) {
 			break;
 		}
@@ -448,7 +475,9 @@ static NTSTATUS last_block_prepare(struct vhdx *image,
 	uint64_t index = vhdx_bat_index(image, block);
 	uint64_t block_size = image->geometry.block_size;
 	uint8_t buf[SECTOR];
+	uint8_t *data = NULL;
 	uint64_t offset;
+	uint64_t piece;
 	uint64_t place;
 	bool zeroed = false;
 	NTSTATUS status;
@@ -477,22 +506,27 @@ static NTSTATUS last_block_prepare(struct vhdx *image,
 		status = vhdx_space_grow(image, state, 0, changed);
 		return NT_STATUS_IS_OK(status) ? NT_STATUS_RETRY : status;
 	}
-	for (offset = length; offset < block_size; ) {
-		uint64_t piece = MIN(block_size - offset, COPY_PIECE);
+	data = talloc_size(image, COPY_PIECE);
+	if (data == NULL) {
+		return NT_STATUS_NO_MEMORY;
+	}
+	for (offset = length; offset < block_size && NT_STATUS_IS_OK(status);
+	     offset += piece) {
 		bool is_zero = false;
 
-		status = range_is_zero(image, place + offset, piece,
-				       &is_zero);
+		piece = MIN(block_size - offset, COPY_PIECE);
+		status = vhdx_file_is_zero(image->storage, data,
+					   place + offset, piece, &is_zero);
 		if (NT_STATUS_IS_OK(status) && !is_zero) {
 			status = vhdx_file_zero(image->storage,
 						place + offset, piece,
 						false);
 			zeroed = true;
 		}
-		if (!NT_STATUS_IS_OK(status)) {
-			return status;
-		}
-		offset += piece;
+	}
+	TALLOC_FREE(data);
+	if (!NT_STATUS_IS_OK(status)) {
+		return status;
 	}
 	/* The log entry must not be stable before these are. */
 	return zeroed ? NT_STATUS_RETRY : NT_STATUS_OK;
@@ -513,7 +547,7 @@ static NTSTATUS size_change(struct vhdx *image, struct vhdx_state *state,
 	if (step->bat_offset != 0) {
 		bat_offset = step->bat_offset;
 		bat_length = step->bat_length;
-		status = bat_copy(image, bat_offset);
+		status = bat_copy(image, step);
 		if (NT_STATUS_IS_OK(status)) {
 			status = vhdx_file_flush(image->storage);
 		}
@@ -558,7 +592,8 @@ static NTSTATUS shrink_check(struct vhdx *image,
 	if ((step->flags & VHDX_RESIZE_DISCARD) != 0) {
 		return NT_STATUS_OK;
 	}
-	status = data_end(image, step->flags, &safe);
+	status = data_end(image, step->flags, step->progress,
+			  step->private_data, &safe);
 	if (NT_STATUS_IS_OK(status) && step->new_size < safe) {
 		return NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA;
 	}
@@ -680,9 +715,32 @@ static NTSTATUS steps_run(struct vhdx *image, vhdx_state_fn fn,
 	return status;
 }
 
-NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags)
+/* A fixed disk that has grown: in few pieces, for each may be a flush. */
+static NTSTATUS grown_alloc(struct vhdx *image, const struct resize_step *step)
 {
-	struct resize_step step = { .new_size = new_size, .flags = flags };
+	uint64_t total = step->new_size - step->old_size;
+	uint64_t piece = MAX(total / 64, VHDX_TIB / 64);
+	NTSTATUS status = NT_STATUS_OK;
+	uint64_t done;
+
+	for (done = 0; done < total && NT_STATUS_IS_OK(status);
+	     done += piece) {
+		tell(step, done, total);
+		piece = MIN(piece, total - done);
+		status = vhdx_alloc(image, step->old_size + done, piece);
+	}
+	return status;
+}
+
+NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags,
+		     vhdx_progress_fn progress, void *private_data)
+{
+	struct resize_step step = {
+		.new_size = new_size,
+		.flags = flags,
+		.progress = progress,
+		.private_data = private_data,
+	};
 	NTSTATUS status;
 
 	if (image->read_only) {
@@ -704,8 +762,7 @@ NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags)
 		status = steps_run(image, clear_locked, &step);
 	} else if (new_size > step.old_size &&
 		   image->geometry.leave_blocks_allocated) {
-		status = vhdx_alloc(image, step.old_size,
-				    new_size - step.old_size);
+		status = grown_alloc(image, &step);
 	}
 	if (!NT_STATUS_IS_OK(status)) {
 		return status;

@@ -188,6 +188,21 @@ struct vhdx_storage;
 struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
 					   const char *path, bool writable);
 
+/** Something that takes long with the file of an image */
+struct rsvdctl_working {
+	struct rsvdctl *ctl;
+	struct vhdx_storage *storage;
+};
+
+/**
+ * A vhdx_progress_fn with a struct rsvdctl_working: shows how far it is, and
+ * ends it when somebody wants to open the file, who waits for us.
+ */
+bool rsvdctl_go_on(uint64_t done, uint64_t total, void *private_data);
+
+/** Say that it was ended so. */
+int rsvdctl_wanted(struct rsvdctl *ctl, const char *path);
+
 /**
  * Make the file of a new image, which must not be there yet. Until
  * rsvdctl_create_end() it is removed when a signal ends us.
@@ -308,6 +323,13 @@ void rsvdctl_progress_update(struct rsvdctl *ctl, uint64_t done);
  * goes on like this.
  */
 void rsvdctl_progress_guess(struct rsvdctl *ctl, uint64_t done, double total);
+
+/**
+ * The same for a command that does several things: a vhdx_progress_fn calls it.
+ * A bar that is there stays for what comes next.
+ */
+void rsvdctl_progress_phase(struct rsvdctl *ctl, uint64_t done,
+			    uint64_t total);
 
 /** Leave a clean line. An error message does this by itself. */
 void rsvdctl_progress_end(struct rsvdctl *ctl);

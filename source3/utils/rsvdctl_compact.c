@@ -12,30 +12,10 @@ static struct poptOption compact_options[] = {
 	POPT_TABLEEND
 };
 
-struct compact_progress {
-	struct rsvdctl *ctl;
-	struct vhdx_storage *storage;
-	bool started;
-};
-
-/* Whoever wants to open the image waits for us, so end then. */
-static bool compact_progress(uint64_t done, uint64_t total,
-			     void *private_data)
-{
-	struct compact_progress *progress = private_data;
-
-	if (!progress->started) {
-		rsvdctl_progress_start(progress->ctl, "compact", total);
-		progress->started = true;
-	}
-	rsvdctl_progress_update(progress->ctl, done);
-	return !vhdx_storage_posix_is_wanted(progress->storage);
-}
-
 static int rsvdctl_compact_run(struct rsvdctl *ctl)
 {
 	const char *path = poptGetArg(ctl->pc);
-	struct compact_progress progress = { .ctl = ctl };
+	struct rsvdctl_working on = { .ctl = ctl };
 	struct vhdx_compact_report report;
 	char *reason = NULL;
 	NTSTATUS status;
@@ -46,12 +26,12 @@ static int rsvdctl_compact_run(struct rsvdctl *ctl)
 	if (!rsvdctl_is_local(ctl, path)) {
 		return RSVDCTL_FAILED;
 	}
-	progress.storage = rsvdctl_local_storage(ctl, path, true);
-	if (progress.storage == NULL) {
+	on.storage = rsvdctl_local_storage(ctl, path, true);
+	if (on.storage == NULL) {
 		return RSVDCTL_FAILED;
 	}
-	status = vhdx_compact(ctl->mem_ctx, progress.storage,
-			      compact_progress, &progress, &report, &reason);
+	status = vhdx_compact(ctl->mem_ctx, on.storage, rsvdctl_go_on, &on,
+			      &report, &reason);
 	rsvdctl_progress_end(ctl);
 	if (!NT_STATUS_IS_OK(status)) {
 		return rsvdctl_nterror(ctl, status, "cannot compact %s%s%s",
@@ -59,8 +39,7 @@ static int rsvdctl_compact_run(struct rsvdctl *ctl)
 				       reason != NULL ? reason : "");
 	}
 	if (report.stopped) {
-		return rsvdctl_error(ctl, "%s is wanted by others: stopped "
-				     "before the end", path);
+		return rsvdctl_wanted(ctl, path);
 	}
 	if (ctl->json) {
 		return rsvdctl_print_json(ctl, json_pack(

@@ -354,6 +354,20 @@ struct vhdx_storage *rsvdctl_local_storage(struct rsvdctl *ctl,
 	return NULL;
 }
 
+bool rsvdctl_go_on(uint64_t done, uint64_t total, void *private_data)
+{
+	struct rsvdctl_working *on = private_data;
+
+	rsvdctl_progress_phase(on->ctl, done, total);
+	return !vhdx_storage_posix_is_wanted(on->storage);
+}
+
+int rsvdctl_wanted(struct rsvdctl *ctl, const char *path)
+{
+	return rsvdctl_error(ctl, "%s is wanted by others: stopped before the "
+			     "end", path);
+}
+
 /* Whoever runs this may go wherever he can: the root is that of the system. */
 static NTSTATUS rsvdctl_local_parent(TALLOC_CTX *mem_ctx, const char *path,
 				     void *private_data,
@@ -621,7 +635,8 @@ int rsvdctl_local_info(struct rsvdctl *ctl, const char *path)
  */
 
 static NTSTATUS local_resize(struct vhdx *image, uint32_t flags,
-			     const uint64_t *size, bool more)
+			     const uint64_t *size, bool more,
+			     struct rsvdctl_working *on)
 {
 	uint64_t old_size = vhdx_geometry(image)->virtual_size;
 	uint64_t new_size = 0;
@@ -633,16 +648,17 @@ static NTSTATUS local_resize(struct vhdx *image, uint32_t flags,
 		if (*size > UINT64_MAX - old_size) {
 			return NT_STATUS_INVALID_PARAMETER;
 		}
-		return vhdx_resize(image, old_size + *size, flags);
+		new_size = old_size + *size;
+	} else if (size != NULL) {
+		new_size = *size;
+	} else {
+		status = vhdx_safe_size(image, flags, rsvdctl_go_on, on,
+					&new_size);
+		if (!NT_STATUS_IS_OK(status)) {
+			return status;
+		}
 	}
-	if (size != NULL) {
-		return vhdx_resize(image, *size, flags);
-	}
-	status = vhdx_safe_size(image, flags, &new_size);
-	if (!NT_STATUS_IS_OK(status)) {
-		return status;
-	}
-	return vhdx_resize(image, new_size, flags);
+	return vhdx_resize(image, new_size, flags, rsvdctl_go_on, on);
 }
 
 bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
@@ -651,21 +667,25 @@ bool rsvdctl_local_resize(struct rsvdctl *ctl, const char *path,
 {
 	struct rsvdctl_local *local = rsvdctl_local_image(ctl, path, true);
 	struct vhdx_repair_report *report = NULL;
+	struct rsvdctl_working on = { .ctl = ctl };
 	NTSTATUS status;
 	NTSTATUS closed;
 
 	if (local == NULL) {
 		return false;
 	}
-	status = local_resize(local->image, flags, size, more);
+	on.storage = local->storage;
+	status = local_resize(local->image, flags, size, more, &on);
 	closed = vhdx_close(&local->image);
 	if (NT_STATUS_IS_OK(status)) {
 		status = closed;
 	}
 	if (NT_STATUS_IS_OK(status)) {
 		/* What was dropped from the end of the file */
-		status = vhdx_repair(local, local->storage, NULL, &report);
+		status = vhdx_repair(local, local->storage, NULL,
+				     rsvdctl_go_on, &on, &report);
 	}
+	rsvdctl_progress_end(ctl);
 	TALLOC_FREE(local);
 	*_status = status;
 	return true;
@@ -767,21 +787,10 @@ static void check_print(const char *path,
 	       report->num_allocated_blocks, report->num_blocks);
 }
 
-static bool check_progress(uint64_t done, uint64_t total, void *private_data)
-{
-	struct rsvdctl *ctl = private_data;
-
-	if (done == 0) {
-		rsvdctl_progress_start(ctl, "check", total);
-	}
-	rsvdctl_progress_update(ctl, done);
-	return true;
-}
-
 static int rsvdctl_check_run(struct rsvdctl *ctl)
 {
 	const char *path = poptGetArg(ctl->pc);
-	struct vhdx_storage *storage = NULL;
+	struct rsvdctl_working on = { .ctl = ctl };
 	struct vhdx_check_report *report = NULL;
 	struct vhdx_repair_report *repair = NULL;
 	NTSTATUS status;
@@ -793,25 +802,26 @@ static int rsvdctl_check_run(struct rsvdctl *ctl)
 	if (!rsvdctl_is_local(ctl, path)) {
 		return RSVDCTL_FAILED;
 	}
-	storage = rsvdctl_local_storage(ctl, path, check_repair);
-	if (storage == NULL) {
+	on.storage = rsvdctl_local_storage(ctl, path, check_repair);
+	if (on.storage == NULL) {
 		return RSVDCTL_FAILED;
 	}
 	if (check_repair) {
-		status = vhdx_repair(ctl->mem_ctx, storage, NULL, &repair);
-		if (!NT_STATUS_IS_OK(status)) {
-			return rsvdctl_nterror(ctl, status,
-					       "cannot repair %s", path);
-		}
-		report = repair->left;
+		status = vhdx_repair(ctl->mem_ctx, on.storage, NULL,
+				     rsvdctl_go_on, &on, &repair);
+		report = NT_STATUS_IS_OK(status) ? repair->left : NULL;
 	} else {
-		status = vhdx_check(ctl->mem_ctx, storage, check_progress, ctl,
-				    &report);
-		rsvdctl_progress_end(ctl);
-		if (!NT_STATUS_IS_OK(status)) {
-			return rsvdctl_nterror(ctl, status, "cannot check %s",
-					       path);
-		}
+		status = vhdx_check(ctl->mem_ctx, on.storage, rsvdctl_go_on,
+				    &on, &report);
+	}
+	rsvdctl_progress_end(ctl);
+	if (!NT_STATUS_IS_OK(status)) {
+		return rsvdctl_nterror(ctl, status, "cannot %s %s",
+				       check_repair ? "repair" : "check",
+				       path);
+	}
+	if (report->stopped) {
+		return rsvdctl_wanted(ctl, path);
 	}
 
 	if (ctl->json) {

@@ -39,7 +39,6 @@ struct chain {
 	struct vhdx_parents parents;
 	bool writes_parent;	/* the first one that is opened */
 	bool told;		/* what failed was said already */
-	bool started;
 	struct chain_file files[1 + VHDX_MAX_PARENTS];
 	size_t num_files;
 };
@@ -181,11 +180,7 @@ static bool chain_progress(uint64_t done, uint64_t total, void *private_data)
 	struct chain *chain = private_data;
 	size_t i;
 
-	if (!chain->started) {
-		rsvdctl_progress_start(chain->ctl, chain->ctl->command, total);
-		chain->started = true;
-	}
-	rsvdctl_progress_update(chain->ctl, done);
+	rsvdctl_progress_phase(chain->ctl, done, total);
 	for (i = 0; i < chain->num_files; i++) {
 		if (vhdx_storage_posix_is_wanted(chain->files[i].storage)) {
 			return false;

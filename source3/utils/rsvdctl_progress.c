@@ -13,8 +13,11 @@
 
 struct rsvdctl_progress {
 	const char *what;
+	bool on_terminal;	/* or nothing is shown */
+	uint64_t done;
 	uint64_t total;
-	uint64_t started_msec;
+	uint64_t command_msec;	/* when all of it began ... */
+	uint64_t started_msec;	/* ... and what it is at */
 	uint64_t shown_msec;	/* 0: not yet */
 };
 
@@ -41,16 +44,15 @@ void rsvdctl_progress_start(struct rsvdctl *ctl, const char *what,
 {
 	struct rsvdctl_progress *progress = NULL;
 
-	if (!isatty(STDERR_FILENO) || total == 0) {
-		return;
-	}
 	progress = talloc_zero(ctl->mem_ctx, struct rsvdctl_progress);
 	if (progress == NULL) {
 		return;
 	}
 	progress->what = what;
-	progress->total = total;
+	progress->on_terminal = isatty(STDERR_FILENO);
+	progress->total = MAX(total, 1);
 	progress->started_msec = progress_now_msec();
+	progress->command_msec = progress->started_msec;
 	talloc_set_destructor(progress, progress_destructor);
 	ctl->progress = progress;
 }
@@ -71,9 +73,10 @@ static unsigned int progress_columns(void)
 }
 
 static void progress_show(const struct rsvdctl_progress *progress,
-			  uint64_t done, uint64_t elapsed_msec)
+			  uint64_t elapsed_msec)
 {
 	TALLOC_CTX *frame = talloc_stackframe();
+	uint64_t done = MIN(progress->done, progress->total);
 	double fraction = (double)done / progress->total;
 	unsigned int columns = progress_columns();
 	char *tail = NULL;
@@ -82,7 +85,7 @@ static void progress_show(const struct rsvdctl_progress *progress,
 	tail = talloc_asprintf(
 		frame, " %3u%%  %s/s  %"PRIu64" s left",
 		(unsigned int)(fraction * 100),
-		rsvdctl_size_string(frame, done * 1000 / elapsed_msec),
+		rsvdctl_size_string(frame, done * 1000.0 / elapsed_msec),
 		done == 0 ? 0 : (uint64_t)(elapsed_msec / 1000.0 *
 					   (1 - fraction) / fraction));
 	if (tail == NULL) {
@@ -110,17 +113,17 @@ void rsvdctl_progress_update(struct rsvdctl *ctl, uint64_t done)
 	struct rsvdctl_progress *progress = ctl->progress;
 	uint64_t now;
 
-	if (progress == NULL) {
+	if (progress == NULL || !progress->on_terminal) {
 		return;
 	}
+	progress->done = done;
 	now = progress_now_msec();
-	if (now - progress->started_msec < PROGRESS_AFTER_MSEC ||
+	if (now - progress->command_msec < PROGRESS_AFTER_MSEC ||
 	    now - progress->shown_msec < PROGRESS_EVERY_MSEC) {
 		return;
 	}
 	progress->shown_msec = now;
-	progress_show(progress, MIN(done, progress->total),
-		      now - progress->started_msec);
+	progress_show(progress, MAX(now - progress->started_msec, 1));
 }
 
 void rsvdctl_progress_guess(struct rsvdctl *ctl, uint64_t done, double total)
@@ -129,4 +132,18 @@ void rsvdctl_progress_guess(struct rsvdctl *ctl, uint64_t done, double total)
 		ctl->progress->total = MAX(total, 1);
 		rsvdctl_progress_update(ctl, done);
 	}
+}
+
+void rsvdctl_progress_phase(struct rsvdctl *ctl, uint64_t done,
+			    uint64_t total)
+{
+	struct rsvdctl_progress *progress = ctl->progress;
+
+	if (progress == NULL) {
+		rsvdctl_progress_start(ctl, ctl->command, total);
+	} else if (total != progress->total || done < progress->done) {
+		progress->total = MAX(total, 1);
+		progress->started_msec = progress_now_msec();
+	}
+	rsvdctl_progress_update(ctl, done);
 }

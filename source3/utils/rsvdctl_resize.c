@@ -49,6 +49,9 @@ static int resize_failed(struct rsvdctl *ctl, const char *target,
 		return rsvdctl_error(ctl, "%s cannot have that size; to make "
 				     "it smaller takes --shrink", target);
 	}
+	if (NT_STATUS_EQUAL(status, NT_STATUS_CANCELLED)) {
+		return rsvdctl_wanted(ctl, target);
+	}
 	return rsvdctl_nterror(ctl, status, "cannot resize %s", target);
 }
 

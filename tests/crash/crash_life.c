@@ -753,7 +753,7 @@ static void resize_fn(struct crash_writer *writer)
 	}
 	size = size_choose(life, old_size);
 	resized = resize_begin(life, size);
-	status = vhdx_resize(writer->image, size, flags);
+	status = vhdx_resize(writer->image, size, flags, NULL, NULL);
 	if (NT_STATUS_EQUAL(status,
 			    NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA) &&
 	    size < old_size && (flags & VHDX_RESIZE_DISCARD) == 0) {

@@ -3,7 +3,7 @@
 #
 # rsvdctl on local images and on a server; the example of librsvd.
 
-rsvdctl="$BUILD/bin/rsvdctl"
+export rsvdctl="$BUILD/bin/rsvdctl"
 tmp=$(mktemp -d "$LOCAL_PATH/rsvdctl.XXXXXX") || exit 1
 image="$LOCAL_PATH/disk.vhdx"
 number=0
@@ -918,18 +918,15 @@ map_shows_how_far_it_is()
 	return "$1"
 }
 
-check_shows_how_far_it_is()
+# shows_how_far_it_is NUMBER COMMAND...: with so many bars after one another.
+# On a busy machine there may be one for what takes no time otherwise.
+shows_how_far_it_is()
 {
-	"$rsvdctl" create --size=64T --block-size=1M "$tmp/large.vhdx" ||
-		return 1
-	# A slow disk: 512 reads of 1 MiB
-	/usr/bin/python3 - strace -f -o "$tmp/calls" -e trace=pread64 \
-		-e inject=pread64:delay_exit=5000 \
-		"$rsvdctl" check "$tmp/large.vhdx" <<-'END'
-	import os, pty, subprocess, sys
+	/usr/bin/python3 - "$@" <<-'END'
+	import os, pty, re, subprocess, sys
 
 	terminal, stderr = pty.openpty()
-	child = subprocess.Popen(sys.argv[1:], stderr=stderr)
+	child = subprocess.Popen(sys.argv[2:], stderr=stderr)
 	os.close(stderr)
 	shown = b''
 	try:
@@ -937,9 +934,57 @@ check_shows_how_far_it_is()
 	        shown += os.read(terminal, 1000)
 	except OSError:
 	    pass
-	assert child.wait() == 0
-	assert b'check [#' in shown and shown.endswith(b'\r\033[K'), shown
+	assert child.wait() == 0, shown
+	name = sys.argv[sys.argv.index(os.environ['rsvdctl']) + 1].encode()
+	at = list(map(int, re.findall(rb'\r%b \[[#.]+\] +(\d+)%%' % name, shown)))
+	begun = sum(now < before for before, now in zip([101] + at, at))
+	assert begun >= int(sys.argv[1]), (begun, shown)
+	# A clean line at the end
+	assert shown.endswith(b'\r\033[K'), shown
 	END
+}
+
+# slow USECONDS CALL NUMBER COMMAND...: on a disk where CALL takes that long
+slow()
+{
+	usec=$1
+	call=$2
+	bars=$3
+	shift 3
+	shows_how_far_it_is "$bars" strace -f -o "$tmp/calls" \
+		-e trace="$call" -e inject="$call:delay_exit=$usec" "$@"
+}
+
+# A BAT of 128 MiB, which each of them reads in pieces of 1 MiB
+check_and_repair_show_how_far_they_are()
+{
+	"$rsvdctl" create --size=16T --block-size=1M "$tmp/large.vhdx" &&
+		slow 12000 pread64 1 "$rsvdctl" check "$tmp/large.vhdx" &&
+		slow 12000 pread64 2 "$rsvdctl" check --repair \
+			"$tmp/large.vhdx"
+	set -- $?
+	rm "$tmp/large.vhdx"
+	return "$1"
+}
+
+# To look at it, for zeros, and again when the image has been closed
+compact_shows_how_far_it_is()
+{
+	"$rsvdctl" create --size=16T --block-size=1M "$tmp/large.vhdx" &&
+		slow 12000 pread64 4 "$rsvdctl" compact "$tmp/large.vhdx"
+	set -- $?
+	rm "$tmp/large.vhdx"
+	return "$1"
+}
+
+# The end of the data is looked for, and again when nobody else can write.
+resize_shows_how_far_it_is()
+{
+	"$rsvdctl" create --size=1G --type=fixed --block-size=1M \
+		"$tmp/large.vhdx" &&
+		slow 2000 lseek 2 "$rsvdctl" resize --minimum \
+			"$tmp/large.vhdx" &&
+		slow 1000 pwrite64 1 "$rsvdctl" resize "$tmp/large.vhdx" 1T
 	set -- $?
 	rm "$tmp/large.vhdx"
 	return "$1"
@@ -947,24 +992,9 @@ check_shows_how_far_it_is()
 
 bench_shows_how_far_it_is()
 {
-	/usr/bin/python3 - "$rsvdctl" bench $CONFIGURATION -p "$SERVER_PORT" \
-		-U "$USERNAME%$PASSWORD" --seconds=2 \
-		"//$SERVER_IP/$SHARE/disk.vhdx" <<-'END'
-	import os, pty, subprocess, sys
-
-	terminal, stderr = pty.openpty()
-	child = subprocess.Popen(sys.argv[1:], stderr=stderr)
-	os.close(stderr)
-	shown = b''
-	try:
-	    while True:
-	        shown += os.read(terminal, 1000)
-	except OSError:
-	    pass
-	assert child.wait() == 0
-	# After a second of two, and a clean line at the end
-	assert b'bench [#' in shown and shown.endswith(b'\r\033[K'), shown
-	END
+	shows_how_far_it_is 1 "$rsvdctl" bench $CONFIGURATION \
+		-p "$SERVER_PORT" -U "$USERNAME%$PASSWORD" --seconds=2 \
+		"//$SERVER_IP/$SHARE/disk.vhdx"
 }
 
 what_is_attached_is_not_written_as_a_file()
@@ -1111,7 +1141,10 @@ check "completion offers commands and options" \
 	completion_offers_commands_and_options
 check "progress is shown on a terminal only" \
 	progress_is_shown_on_a_terminal_only
-check "check shows how far it is" check_shows_how_far_it_is
+check "check and repair show how far they are" \
+	check_and_repair_show_how_far_they_are
+check "compact shows how far it is" compact_shows_how_far_it_is
+check "resize shows how far it is" resize_shows_how_far_it_is
 check "map shows how far it is" map_shows_how_far_it_is
 check "bench shows how far it is" bench_shows_how_far_it_is
 check "the example of librsvd reads the disk" \

@@ -243,7 +243,7 @@ static void flattened_image_is_resized_as_any_other(void **state)
 	flatten(folder, "child.vhdx");
 	image = open_image(folder, "child.vhdx", 0);
 	/* More than a chunk: where the bitmap's entry was, one has to be. */
-	assert_ok(vhdx_resize(image, 5000 * MIB, 0));
+	assert_ok(vhdx_resize(image, 5000 * MIB, 0, NULL, NULL));
 	put(image, 4096 * MIB, 'n');
 	assert_ok(vhdx_close(&image));
 	image = open_alone(m);

@@ -82,7 +82,8 @@ static struct vhdx_repair_report *repair(struct vhdx_memory *m)
 {
 	struct vhdx_repair_report *report = NULL;
 
-	assert_ok(vhdx_repair(m, vhdx_memory_storage(m), NULL, &report));
+	assert_ok(vhdx_repair(m, vhdx_memory_storage(m), NULL, NULL, NULL,
+			      &report));
 	return report;
 }
 

@@ -84,6 +84,11 @@ static uint8_t get(struct vhdx *image, uint64_t offset)
 	return buf[0];
 }
 
+static NTSTATUS resize(struct vhdx *image, uint64_t new_size, uint32_t flags)
+{
+	return vhdx_resize(image, new_size, flags, NULL, NULL);
+}
+
 static uint64_t size_of(struct vhdx *image)
 {
 	return vhdx_geometry(image)->virtual_size;
@@ -122,7 +127,7 @@ static void larger_disk_is_seen_by_everybody_at_once(void **state)
 
 	put(a, 63 * MIB, 1);
 	assert_int_equal(get(b, 63 * MIB), 1);
-	assert_ok(vhdx_resize(a, 100 * MIB, 0));
+	assert_ok(resize(a, 100 * MIB, 0));
 	assert_int_equal(size_of(a), 100 * MIB);
 	assert_int_equal(get(b, 99 * MIB), 0);
 	assert_int_equal(size_of(b), 100 * MIB);
@@ -152,7 +157,7 @@ static void table_without_room_moves_to_the_end(void **state)
 
 	put(a, 0, 1);
 	put(b, 99 * GIB, 2);
-	assert_ok(vhdx_resize(a, 1000 * GIB, 0));
+	assert_ok(resize(a, 1000 * GIB, 0));
 	put(a, 999 * GIB, 3);
 	/* b has to look into the new one. */
 	assert_int_equal(get(b, 999 * GIB), 3);
@@ -185,14 +190,14 @@ static void disk_shrinks_down_to_the_last_block_with_data(void **state)
 	uint64_t size = 0;
 
 	put(a, 10 * MIB, 1);
-	assert_ok(vhdx_safe_size(a, 0, &size));
+	assert_ok(vhdx_safe_size(a, 0, NULL, NULL, &size));
 	assert_int_equal(size, 11 * MIB);
-	assert_status(vhdx_resize(a, 11 * MIB - 512, VHDX_RESIZE_SHRINK),
+	assert_status(resize(a, 11 * MIB - 512, VHDX_RESIZE_SHRINK),
 		      NT_STATUS_VHD_RESIZE_WOULD_TRUNCATE_DATA);
-	assert_status(vhdx_resize(a, 11 * MIB, 0),
+	assert_status(resize(a, 11 * MIB, 0),
 		      NT_STATUS_INVALID_PARAMETER);
 	assert_int_equal(size_of(b), 64 * MIB);
-	assert_ok(vhdx_resize(a, 11 * MIB, VHDX_RESIZE_SHRINK));
+	assert_ok(resize(a, 11 * MIB, VHDX_RESIZE_SHRINK));
 	assert_int_equal(size_of(b), 11 * MIB);
 	assert_int_equal(get(b, 10 * MIB), 1);
 	assert_ok(vhdx_close(&a));
@@ -206,7 +211,7 @@ static void empty_disk_keeps_a_block(void **state)
 	struct vhdx *a = user_open(d, 0);
 	uint64_t size = 0;
 
-	assert_ok(vhdx_safe_size(a, 0, &size));
+	assert_ok(vhdx_safe_size(a, 0, NULL, NULL, &size));
 	assert_int_equal(size, MIB);
 }
 
@@ -219,8 +224,8 @@ static void io_behind_the_new_end_is_refused(void **state)
 	uint8_t buf[512] = { 1 };
 
 	put(b, 40 * MIB, 1);
-	assert_ok(vhdx_resize(a, 20 * MIB,
-			      VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD));
+	assert_ok(resize(a, 20 * MIB,
+			 VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD));
 	assert_status(vhdx_write(b, buf, sizeof(buf), 40 * MIB),
 		      NT_STATUS_INVALID_PARAMETER);
 	assert_status(vhdx_read(b, buf, sizeof(buf), 20 * MIB),
@@ -243,7 +248,7 @@ static void write_that_waits_for_its_block_sees_the_new_end(void **state)
 
 	off = vhdx_write_send(d, ev, b, buf, sizeof(buf), 40 * MIB);
 	on = vhdx_write_send(d, ev, b, buf, sizeof(buf), 4 * MIB);
-	assert_ok(vhdx_resize(a, 20 * MIB, VHDX_RESIZE_SHRINK));
+	assert_ok(resize(a, 20 * MIB, VHDX_RESIZE_SHRINK));
 	while (tevent_req_is_in_progress(off) ||
 	       tevent_req_is_in_progress(on)) {
 		tevent_loop_once(ev);
@@ -263,10 +268,10 @@ static void what_was_dropped_does_not_come_back(void **state)
 	put(a, 20 * MIB + 512, 1);
 	put(a, 40 * MIB, 2);
 	/* Within a block, too */
-	assert_ok(vhdx_resize(a, 20 * MIB + 512,
-			      VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD));
+	assert_ok(resize(a, 20 * MIB + 512,
+			 VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD));
 	assert_int_equal(peek(d, BAT + 40 * 8), 0);
-	assert_ok(vhdx_resize(a, 64 * MIB, 0));
+	assert_ok(resize(a, 64 * MIB, 0));
 	assert_int_equal(get(a, 20 * MIB + 512), 0);
 	assert_int_equal(get(a, 40 * MIB), 0);
 }
@@ -281,7 +286,7 @@ static void what_others_left_behind_the_end_is_not_seen(void **state)
 	PUSH_LE_U64(entry, 0, MIB | 6);
 	vhdx_memory_write(d->m, entry, sizeof(entry), BAT + 80 * 8);
 	a = user_open(d, 0);
-	assert_ok(vhdx_resize(a, 100 * MIB, 0));
+	assert_ok(resize(a, 100 * MIB, 0));
 	assert_int_equal(get(a, 80 * MIB), 0);
 	assert_ok(vhdx_close(&a));
 	assert_no_errors(d);
@@ -294,12 +299,12 @@ static void blocks_of_zeros_are_no_data_for_who_is_alone(void **state)
 	uint64_t size = 0;
 
 	put(a, 30 * MIB - 512, 1);
-	assert_ok(vhdx_safe_size(a, 0, &size));
+	assert_ok(vhdx_safe_size(a, 0, NULL, NULL, &size));
 	assert_int_equal(size, 64 * MIB);
-	assert_ok(vhdx_safe_size(a, VHDX_RESIZE_ALONE, &size));
+	assert_ok(vhdx_safe_size(a, VHDX_RESIZE_ALONE, NULL, NULL, &size));
 	assert_int_equal(size, 30 * MIB);
-	assert_ok(vhdx_resize(a, 30 * MIB,
-			      VHDX_RESIZE_SHRINK | VHDX_RESIZE_ALONE));
+	assert_ok(resize(a, 30 * MIB,
+			 VHDX_RESIZE_SHRINK | VHDX_RESIZE_ALONE));
 	assert_int_equal(get(a, 30 * MIB - 512), 1);
 }
 
@@ -309,7 +314,7 @@ static void fixed_disk_is_allocated_as_it_grows(void **state)
 	struct vhdx *a = user_open(d, 0);
 	struct vhdx_check_report *report = NULL;
 
-	assert_ok(vhdx_resize(a, 40 * MIB, 0));
+	assert_ok(resize(a, 40 * MIB, 0));
 	assert_ok(vhdx_close(&a));
 	assert_ok(vhdx_check(d, vhdx_memory_storage(d->m), NULL, NULL,
 			     &report));
@@ -331,7 +336,7 @@ static void file_that_ends_with_the_disk_gets_a_whole_block(void **state)
 	/* Another block may not begin in the missing part of that one. */
 	a = user_open(d, 0);
 	put(a, 3 * MIB, 2);
-	assert_ok(vhdx_resize(a, 20 * MIB, 0));
+	assert_ok(resize(a, 20 * MIB, 0));
 	assert_int_equal(get(a, 11 * MIB - 512), 0);
 	put(a, 11 * MIB - 512, 3);
 	assert_int_equal(get(a, 10 * MIB), 1);
@@ -373,15 +378,15 @@ static void sizes_that_no_disk_has_are_refused(void **state)
 	uint64_t tib64 = (uint64_t)64 << 40;
 	uint32_t flags = VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD;
 
-	assert_status(vhdx_resize(a, 0, flags), NT_STATUS_INVALID_PARAMETER);
-	assert_status(vhdx_resize(a, 100, flags),
+	assert_status(resize(a, 0, flags), NT_STATUS_INVALID_PARAMETER);
+	assert_status(resize(a, 100, flags),
 		      NT_STATUS_INVALID_PARAMETER);
-	assert_status(vhdx_resize(a, tib64 + 512, flags),
+	assert_status(resize(a, tib64 + 512, flags),
 		      NT_STATUS_INVALID_PARAMETER);
-	assert_status(vhdx_resize(reader, 100 * MIB, 0),
+	assert_status(resize(reader, 100 * MIB, 0),
 		      NT_STATUS_MEDIA_WRITE_PROTECTED);
 	assert_int_equal(size_of(a), 64 * MIB);
-	assert_ok(vhdx_resize(a, tib64, flags));
+	assert_ok(resize(a, tib64, flags));
 	put(a, tib64 - 512, 1);
 	assert_int_equal(get(a, tib64 - 512), 1);
 	assert_ok(vhdx_close(&a));
