@@ -257,6 +257,9 @@ struct resize_step {
 	uint64_t bat_offset;	/* a place of our own for it, or 0 */
 	uint64_t bat_length;
 	uint64_t clear_end;	/* of the BAT, in sectors */
+	bool clear_done;
+	uint64_t cleared;	/* up to here, as long as nobody ... */
+	uint64_t cleared_in;	/* ... has given it another shape */
 	vhdx_progress_fn progress;
 	void *private_data;
 };
@@ -412,7 +415,8 @@ static uint64_t bat_sectors(struct vhdx *image, uint64_t virtual_size)
  * sector *end of the BAT. *done when there is nothing.
  */
 static NTSTATUS tail_clear(struct vhdx *image, struct vhdx_state *state,
-			   uint64_t end, bool *done, bool *changed)
+			   struct resize_step *step, uint64_t end, bool *done,
+			   bool *changed)
 {
 	struct resize_updates *u = updates_new(image);
 	uint64_t num = vhdx_bat_num_entries(image);
@@ -425,6 +429,12 @@ static NTSTATUS tail_clear(struct vhdx *image, struct vhdx_state *state,
 		return NT_STATUS_NO_MEMORY;
 	}
 	end = MIN(end, image->bat.length / SECTOR);
+	if (step->cleared_in == image->map_generation &&
+	    step->cleared > sector) {
+		sector = step->cleared;
+		skip = 0;
+	}
+	tell(step, MIN(sector, end) * SECTOR, end * SECTOR);
 	for (; sector < end && u->num < u->max; sector++, skip = 0) {
 		uint8_t buf[SECTOR];
 
@@ -457,6 +467,8 @@ static NTSTATUS tail_clear(struct vhdx *image, struct vhdx_state *state,
 				image->bat.offset) / SECTOR,
 			u->updates[i].sector);
 	}
+	step->cleared = sector;
+	step->cleared_in = image->map_generation;
 done:
 	TALLOC_FREE(u);
 	return status;
@@ -656,7 +668,7 @@ static NTSTATUS resize_locked(struct vhdx *image, struct vhdx_state *state,
 		if (!NT_STATUS_IS_OK(status)) {
 			return status;
 		}
-		status = tail_clear(image, state,
+		status = tail_clear(image, state, step,
 				    bat_sectors(image, step->new_size),
 				    &clear_is_done, changed);
 		if (!NT_STATUS_IS_OK(status)) {
@@ -677,8 +689,7 @@ static NTSTATUS resize_locked(struct vhdx *image, struct vhdx_state *state,
 static NTSTATUS clear_locked(struct vhdx *image, struct vhdx_state *state,
 			     bool *changed, void *private_data)
 {
-	const struct resize_step *step = private_data;
-	bool done = false;
+	struct resize_step *step = private_data;
 	NTSTATUS status;
 
 	status = vhdx_session_prepare(image, state, changed);
@@ -688,11 +699,8 @@ static NTSTATUS clear_locked(struct vhdx *image, struct vhdx_state *state,
 					    changed);
 	}
 	if (NT_STATUS_IS_OK(status)) {
-		status = tail_clear(image, state, step->clear_end, &done,
-				    changed);
-	}
-	if (NT_STATUS_IS_OK(status) && !done) {
-		return NT_STATUS_RETRY;
+		status = tail_clear(image, state, step, step->clear_end,
+				    &step->clear_done, changed);
 	}
 	return status;
 }
@@ -759,7 +767,9 @@ NTSTATUS vhdx_resize(struct vhdx *image, uint64_t new_size, uint32_t flags,
 	}
 	if (new_size < step.old_size) {
 		step.clear_end = bat_sectors(image, step.old_size);
-		status = steps_run(image, clear_locked, &step);
+		while (NT_STATUS_IS_OK(status) && !step.clear_done) {
+			status = steps_run(image, clear_locked, &step);
+		}
 	} else if (new_size > step.old_size &&
 		   image->geometry.leave_blocks_allocated) {
 		status = grown_alloc(image, &step);

@@ -276,6 +276,23 @@ static void what_was_dropped_does_not_come_back(void **state)
 	assert_int_equal(get(a, 40 * MIB), 0);
 }
 
+static void all_of_a_large_table_is_cleared_behind_the_end(void **state)
+{
+	struct disk *d = disk_new(state, 100 * GIB, true);
+	struct vhdx *a = user_open(d, 0);
+	uint64_t i;
+
+	/* 200 sectors of it, and a log entry of this log has up to 16 */
+	assert_int_not_equal(peek(d, BAT + 102399 * 8), 0);
+	assert_ok(resize(a, 600 * MIB,
+			 VHDX_RESIZE_SHRINK | VHDX_RESIZE_DISCARD));
+	assert_int_not_equal(peek(d, BAT + 599 * 8), 0);
+	for (i = 600; i < 102400; i++) {
+		assert_int_equal(peek(d, BAT + i * 8), 0);
+	}
+	assert_int_equal(get(a, 600 * MIB - 512), 0);
+}
+
 static void what_others_left_behind_the_end_is_not_seen(void **state)
 {
 	struct disk *d = disk_new(state, 64 * MIB, false);
@@ -417,6 +434,7 @@ int main(void)
 		TEST(io_behind_the_new_end_is_refused),
 		TEST(write_that_waits_for_its_block_sees_the_new_end),
 		TEST(what_was_dropped_does_not_come_back),
+		TEST(all_of_a_large_table_is_cleared_behind_the_end),
 		TEST(what_others_left_behind_the_end_is_not_seen),
 		TEST(blocks_of_zeros_are_no_data_for_who_is_alone),
 		TEST(fixed_disk_is_allocated_as_it_grows),
