@@ -11,11 +11,13 @@
  *    bitmaps where there is no parent (2.5.1). Only if the whole table is
  *    right then; one that overlaps or leads out of the file stays as it is,
  *    somebody may know better what was there.
- *  - the file ends where the last thing in it does
+ *  - the file ends where the last thing in it does, and what belongs to nothing
+ *    before that is a hole, where the file system has holes
  *
  * A power cut at any moment leaves each of these done or not done: a copy is
  * only written when the other one is good and stable, the log is named until
- * what it says is stable, an entry is 8 bytes, and the file gets smaller last.
+ * what it says is stable, an entry is 8 bytes, and nothing leaves the file
+ * before the BAT is stable.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -31,7 +33,8 @@ struct repair_state {
 	struct vhdx_findings *found;	/* what loading the image found */
 	uint8_t *buf;			/* BAT_PIECE_SIZE */
 	bool bat_is_right;		/* or has been made so */
-	uint64_t used_end;
+	struct vhdx_space *used;	/* also by blocks that left it ... */
+	uint64_t used_end;		/* ... but may want it again */
 	vhdx_progress_fn progress;
 	void *private_data;
 	bool stopped;
@@ -157,6 +160,9 @@ static NTSTATUS bat_pass(struct vhdx *image, struct repair_state *repair,
 					     errors);
 			if (right != 0) {
 				/* Also what states without a place keep */
+				vhdx_space_take(repair->used,
+						VHDX_BAT_FILE_OFFSET(right),
+						image->geometry.block_size);
 				repair->used_end =
 					MAX(repair->used_end,
 					    VHDX_BAT_FILE_OFFSET(right) +
@@ -184,7 +190,8 @@ static NTSTATUS bat_repair(struct vhdx *image, struct repair_state *repair)
 
 	errors = talloc_zero(repair->buf, struct vhdx_findings);
 	space = vhdx_space_new(repair->buf, 0, image->file_size);
-	if (errors == NULL || space == NULL) {
+	repair->used = vhdx_space_new(repair->buf, 0, image->file_size);
+	if (errors == NULL || space == NULL || repair->used == NULL) {
 		return NT_STATUS_NO_MEMORY;
 	}
 	status = bat_pass(image, repair, false, space, errors, &num_wrong);
@@ -234,6 +241,55 @@ static NTSTATUS end_repair(struct vhdx *image, struct repair_state *repair)
 	return NT_STATUS_OK;
 }
 
+static NTSTATUS leaks_repair(struct vhdx *image, struct repair_state *repair)
+{
+	uint64_t offset = VHDX_HEADER_SECTION_SIZE;
+	uint64_t leaked = 0;
+	uint64_t length;
+	size_t i;
+
+	if (!repair->bat_is_right) {
+		return NT_STATUS_OK;
+	}
+	vhdx_space_take(repair->used, image->log.offset, image->log.length);
+	for (i = 0; i < image->num_regions; i++) {
+		vhdx_space_take(repair->used, image->regions[i].offset,
+				image->regions[i].length);
+	}
+	while (vhdx_space_next_free(repair->used, &offset, &length)) {
+		uint64_t end = MIN(offset + length, image->file_size);
+
+		while (offset < end) {
+			NTSTATUS status;
+
+			length = end - offset;
+			if (vhdx_file_has_data(image->storage, offset,
+					       &length)) {
+				status = vhdx_file_punch(image->storage,
+							 offset, length);
+				if (NT_STATUS_EQUAL(status,
+						    NT_STATUS_NOT_SUPPORTED)) {
+					return NT_STATUS_OK;
+				}
+				if (!NT_STATUS_IS_OK(status)) {
+					return status;
+				}
+				leaked += length;
+			}
+			offset += length;
+		}
+		if (end == image->file_size) {
+			break;
+		}
+	}
+	if (leaked > 0) {
+		vhdx_find(repair->fixed, false, "file", "space",
+			  "%" PRIu64 " bytes inside it belonged to nothing",
+			  leaked);
+	}
+	return NT_STATUS_OK;
+}
+
 static NTSTATUS repair_locked(struct vhdx *image, struct vhdx_state *state,
 			      bool *changed, void *private_data)
 {
@@ -271,6 +327,9 @@ static NTSTATUS repair_locked(struct vhdx *image, struct vhdx_state *state,
 	status = bat_repair(image, repair);
 	if (NT_STATUS_IS_OK(status)) {
 		status = end_repair(image, repair);
+	}
+	if (NT_STATUS_IS_OK(status)) {
+		status = leaks_repair(image, repair);
 	}
 	return status;
 }

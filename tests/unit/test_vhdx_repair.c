@@ -229,6 +229,26 @@ static void leaked_end_is_cut_off(void **state)
 	assert_int_equal(vhdx_memory_size(m), FILE_SIZE);
 }
 
+static void leak_inside_the_file_becomes_a_hole(void **state)
+{
+	struct vhdx_memory *m = good_image(state);
+	struct vhdx_repair_report *report = NULL;
+	uint64_t last = peek(m, BAT + 8);
+
+	/* The data of block 1 move up, and leave a copy. */
+	vhdx_memory_resize(m, FILE_SIZE + MIB);
+	poke(m, FILE_SIZE, peek(m, last & ~(MIB - 1)));
+	poke(m, BAT + 8, FILE_SIZE | 6);
+	report = repair(m);
+	assert_int_equal(report->num_fixed, 1);
+	assert_string_equal(report->fixed[0].field, "space");
+	assert_int_equal(report->left->num_findings, 0);
+	assert_int_equal(vhdx_memory_size(m), FILE_SIZE + MIB);
+	assert_int_equal(peek(m, last & ~(MIB - 1)), 0);
+	assert_int_equal(peek(m, FILE_SIZE), 0x5a5a5a5a5a5a5a5a);
+	assert_int_equal(repair(m)->num_fixed, 0);
+}
+
 static void space_of_an_unmapped_block_is_not_cut_off(void **state)
 {
 	struct vhdx_memory *m = good_image(state);
@@ -238,6 +258,21 @@ static void space_of_an_unmapped_block_is_not_cut_off(void **state)
 	poke(m, BAT + 9 * 8, (FILE_SIZE + 2 * MIB) | 3);
 	repair(m);
 	assert_int_equal(vhdx_memory_size(m), FILE_SIZE + 3 * MIB);
+}
+
+static void space_of_an_unmapped_block_stays_as_it_is(void **state)
+{
+	struct vhdx_memory *m = good_image(state);
+
+	/* 2.5.1.1, as above */
+	vhdx_memory_resize(m, FILE_SIZE + 64 * MIB);
+	poke(m, FILE_SIZE + 2 * MIB, 7);
+	poke(m, FILE_SIZE + 3 * MIB, 8);
+	poke(m, BAT + 9 * 8, (FILE_SIZE + 2 * MIB) | 3);
+	poke(m, BAT + 10 * 8, (FILE_SIZE + 4 * MIB) | 3);
+	repair(m);
+	assert_int_equal(peek(m, FILE_SIZE + 2 * MIB), 7);
+	assert_int_equal(peek(m, FILE_SIZE + 3 * MIB), 0);
 }
 
 static void overlapping_blocks_are_left_alone(void **state)
@@ -362,7 +397,9 @@ int main(void)
 		TEST(reserved_bits_of_the_bat_are_cleared),
 		TEST(sector_bitmap_without_parent_is_dropped),
 		TEST(leaked_end_is_cut_off),
+		TEST(leak_inside_the_file_becomes_a_hole),
 		TEST(space_of_an_unmapped_block_is_not_cut_off),
+		TEST(space_of_an_unmapped_block_stays_as_it_is),
 		TEST(overlapping_blocks_are_left_alone),
 		TEST(block_outside_the_file_is_left_alone),
 		TEST(headers_of_which_none_is_good_are_left_alone),
