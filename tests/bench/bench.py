@@ -277,7 +277,13 @@ def machine():
         'kernel': platform.release(),
         'smbd': smbd.stdout.strip(),
         'file_system': file_system(os.environ['LOCAL_PATH']),
+        'tcp': congestion_control(),
     }
+
+
+def congestion_control():
+    with open('/proc/sys/net/ipv4/tcp_congestion_control') as name:
+        return name.read().strip()
 
 
 def file_system(path):
@@ -309,7 +315,7 @@ def run(options, command):
     about = machine()
     date = datetime.datetime.now().astimezone()
     print('%(cores)d cores of %(cpu)s, Linux %(kernel)s, %(file_system)s, '
-          'smbd %(smbd)s' % about)
+          'TCP %(tcp)s, smbd %(smbd)s' % about)
     print('%s; %d rounds of %g s' % (
         date.strftime('%Y-%m-%d %H:%M'), options.rounds, options.seconds),
         flush=True)

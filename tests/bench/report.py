@@ -77,11 +77,11 @@ def rate(cell):
 def about(result):
     date = datetime.datetime.fromisoformat(result['date'])
     machine = dict(result['machine'])
-    return ['`%s`, %s, %d cores of %s, Linux %s, %s, smbd %s; '
+    return ['`%s`, %s, %d cores of %s, Linux %s, %s, TCP %s, smbd %s; '
             'median of %d rounds of %g s.' % (
                 result['command'], date.strftime('%Y-%m-%d %H:%M'),
                 machine['cores'], machine['cpu'], machine['kernel'],
-                machine['file_system'],
+                machine['file_system'], machine['tcp'],
                 machine['smbd'].replace('Version ', ''),
                 result['options']['rounds'], result['options']['seconds']),
             '']
