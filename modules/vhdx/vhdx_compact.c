@@ -477,6 +477,17 @@ static NTSTATUS image_compact(struct compact_state *c)
 	return status;
 }
 
+/* To be cut off is part of the order in which it is left. */
+static bool repair_goes_on(uint64_t done, uint64_t total, void *private_data)
+{
+	struct compact_state *c = private_data;
+
+	if (c->progress != NULL && !c->stopped) {
+		c->progress(done, total, c->private_data);
+	}
+	return true;
+}
+
 NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 		      vhdx_progress_fn progress,
 		      void *private_data, struct vhdx_compact_report *report,
@@ -513,15 +524,12 @@ NTSTATUS vhdx_compact(TALLOC_CTX *mem_ctx, struct vhdx_storage *storage,
 	if (NT_STATUS_IS_OK(status)) {
 		status = closed;
 	}
-	report->stopped = c->stopped;
-	if (NT_STATUS_IS_OK(status) && !report->stopped) {
+	if (NT_STATUS_IS_OK(status)) {
 		/* Cuts off what is at the end. */
-		status = vhdx_repair(c, storage, NULL, progress, private_data,
+		status = vhdx_repair(c, storage, NULL, repair_goes_on, c,
 				     &repair);
 	}
-	if (NT_STATUS_IS_OK(status) && repair != NULL) {
-		report->stopped = repair->left->stopped;
-	}
+	report->stopped = c->stopped;
 	if (NT_STATUS_IS_OK(status)) {
 		status = vhdx_file_size(storage, &report->new_size);
 	}

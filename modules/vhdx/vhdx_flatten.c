@@ -24,7 +24,6 @@
  */
 
 #include "replace.h"
-#include "lib/util/samba_util.h"
 #include "modules/vhdx/vhdx_private.h"
 
 #define COPY_PIECE ((size_t)VHDX_MIB)
